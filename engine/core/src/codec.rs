@@ -80,8 +80,6 @@ pub struct Beacon {
     pub sensors: u64,
     /// Hash over the digests of all its partitions.
     pub set_hash: u64,
-    /// The version of the sender's interest.
-    pub interest: u64,
     /// Whom the sender hears.
     pub heard: Vec<Heard>,
 }
@@ -134,8 +132,6 @@ pub enum Message<'a> {
         /// Any of these.
         filters: Vec<Filter>,
     },
-    /// Asks for the interest.
-    InterestAsk,
     /// Tells a node that its claim is beaten.
     Notice {
         /// Whose claim.
@@ -170,9 +166,9 @@ pub fn begin(kind: u8, incarnation: Incarnation, out: &mut Vec<u8>) {
 }
 
 /// The wire's name of a frame message.
-pub const KIND_FRAME: u8 = 10;
+pub const KIND_FRAME: u8 = 9;
 /// The wire's name of an answer.
-pub const KIND_ANSWER: u8 = 14;
+pub const KIND_ANSWER: u8 = 13;
 const KIND_DELTAS: u8 = 2;
 const KIND_CUT: u8 = 6;
 
@@ -288,7 +284,7 @@ pub fn encode(incarnation: Incarnation, message: &Message<'_>) -> Vec<u8> {
             out.extend_from_slice(&id.to_le_bytes());
             out.extend_from_slice(body);
         }
-        Message::DigestAsk | Message::InterestAsk | Message::Reset | Message::Bye => {}
+        Message::DigestAsk | Message::Reset | Message::Bye => {}
     }
     out
 }
@@ -302,19 +298,18 @@ fn kind_of(message: &Message<'_>) -> u8 {
         Message::Pull(_) => 5,
         Message::Cut { .. } => KIND_CUT,
         Message::Interest { .. } => 7,
-        Message::InterestAsk => 8,
-        Message::Notice { .. } => 9,
+        Message::Notice { .. } => 8,
         Message::Frame(_) => KIND_FRAME,
-        Message::Credit(_) => 11,
-        Message::Reset => 12,
-        Message::Ask(..) => 13,
+        Message::Credit(_) => 10,
+        Message::Reset => 11,
+        Message::Ask(..) => 12,
         Message::Answer(..) => KIND_ANSWER,
-        Message::Bye => 15,
+        Message::Bye => 14,
     }
 }
 
 fn put_beacon(beacon: &Beacon, out: &mut Vec<u8>) {
-    for number in [beacon.number, beacon.sensors, beacon.set_hash, beacon.interest] {
+    for number in [beacon.number, beacon.sensors, beacon.set_hash] {
         out.extend_from_slice(&number.to_le_bytes());
     }
     put16(beacon.heard.len(), out);
@@ -440,24 +435,23 @@ fn body<'a>(kind: u8, input: &mut Reader<'a>) -> Result<Message<'a>> {
             let count = input.u32()? as usize;
             Message::Interest { version, filters: input.list(count, 10, filter)? }
         }
-        8 => Message::InterestAsk,
-        9 => Message::Notice { sensor: input.sensor()?, epoch: input.u64()?, winner: life(input)? },
+        8 => Message::Notice { sensor: input.sensor()?, epoch: input.u64()?, winner: life(input)? },
         KIND_FRAME => Message::Frame(input.rest()),
-        11 => Message::Credit(input.u64()?),
-        12 => Message::Reset,
-        13 => Message::Ask(input.u64()?, question(input)?),
+        10 => Message::Credit(input.u64()?),
+        11 => Message::Reset,
+        12 => Message::Ask(input.u64()?, question(input)?),
         KIND_ANSWER => Message::Answer(input.u64()?, input.rest()),
-        15 => Message::Bye,
+        14 => Message::Bye,
         _ => return Err(input.refuse("an unknown kind of message")),
     })
 }
 
 fn beacon(input: &mut Reader<'_>) -> Result<Beacon> {
-    let (number, sensors, set_hash, interest) = (input.u64()?, input.u64()?, input.u64()?, input.u64()?);
+    let (number, sensors, set_hash) = (input.u64()?, input.u64()?, input.u64()?);
     let count = usize::from(input.u16()?);
     let heard = input
         .list(count, 26, |input| Ok(Heard { life: life(input)?, credit: input.u64()?, interest: input.u64()? }))?;
-    Ok(Beacon { number, sensors, set_hash, interest, heard })
+    Ok(Beacon { number, sensors, set_hash, heard })
 }
 
 fn delta<'a>(input: &mut Reader<'a>) -> Result<Delta<'a>> {

@@ -61,6 +61,8 @@ pub struct Change<'a> {
     pub before: Option<Owner>,
     /// Who owns it now.
     pub after: Option<Owner>,
+    /// A claim that stands and is beaten: its node has to hear of the winner.
+    pub beaten: Option<Owner>,
 }
 
 /// What became of the wish to own a sensor.
@@ -366,7 +368,8 @@ impl Directory {
         encode_op(ClaimOp::Claim { sensor: id, sensor_type: sensor_type.as_str(), epoch }, &mut partition.pending.1);
         let from = before.map(|entry| owner(entry, &lives));
         let after = Some(Owner { life: lives[usize::from(ME)].life.clone(), epoch, local: true });
-        emit(Change { sensor: id, sensor_type: sensor_type.as_str(), before: from.clone(), after });
+        let beaten = from.clone();
+        emit(Change { sensor: id, sensor_type: sensor_type.as_str(), before: from.clone(), after, beaten });
         Ok(Claimed::New { epoch, from })
     }
 
@@ -522,7 +525,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Makes a change and tells it where the winner is another one afterwards.
+    /// Makes a change of one life's claim, and tells it where the winner is another one afterwards or a standing claim
+    /// is beaten.
     fn changing(
         &self,
         partition: &mut Partition,
@@ -534,13 +538,21 @@ impl Directory {
         let before = partition.winner(hash, sensor, lives);
         change(partition);
         let after = partition.winner(hash, sensor, lives);
+        let up = |entry: &Entry| lives[usize::from(entry.life)].up.load(Ordering::Acquire);
+        let beaten = after.and_then(|after| {
+            partition
+                .matching(hash, sensor)
+                .filter(up)
+                .find(|entry| (entry.life, entry.epoch) != (after.life, after.epoch))
+        });
         let key = |entry: Option<Entry>| entry.map(|entry| (entry.life, entry.epoch));
-        if key(before) == key(after) {
+        if key(before) == key(after) && beaten.is_none() {
             return;
         }
         let kind = after.or(before).map(|entry| self.types.get(entry.kind)).unwrap_or_default();
         let owner = |entry: Option<Entry>| entry.map(|entry| owner(entry, lives));
-        emit(Change { sensor, sensor_type: kind.as_str(), before: owner(before), after: owner(after) });
+        let (before, after, beaten) = (owner(before), owner(after), owner(beaten));
+        emit(Change { sensor, sensor_type: kind.as_str(), before, after, beaten });
     }
 }
 

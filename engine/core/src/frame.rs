@@ -39,7 +39,7 @@ const START: u8 = 0x80;
 #[derive(Debug, Default)]
 pub struct FrameWriter {
     number: u64,
-    generation: u32,
+    generation: u64,
     /// By address of the series, which `held` keeps alive.
     by_series: HashMap<usize, Slot, RandomState>,
     held: Vec<Arc<Series>>,
@@ -70,9 +70,14 @@ struct Columns {
 // === impl FrameWriter ===
 
 impl FrameWriter {
-    /// Starts a new generation of the dictionary, as a receiver asks after a loss.
-    pub fn reset(&mut self) {
-        self.generation = self.generation.wrapping_add(1);
+    /// A writer whose first generation is the given one, so that a link opened again is told from the one before.
+    pub fn starting_at(generation: u64) -> Self {
+        Self { generation, ..Self::default() }
+    }
+
+    /// Starts a new generation of the dictionary, at least the given one, as a receiver asks after a loss.
+    pub fn reset(&mut self, generation: u64) {
+        self.generation = generation.max(self.generation.saturating_add(1));
         self.by_series.clear();
         self.held.clear();
     }
@@ -91,7 +96,7 @@ impl FrameWriter {
     /// Answers how many it took.
     pub fn write(&mut self, deliveries: &[Delivery], budget: usize, out: &mut Vec<u8>) -> usize {
         if self.held.len() >= DICTIONARY_MAX {
-            self.reset();
+            self.reset(0);
         }
         self.number += 1;
         self.columns.clear(self.held.len() as u32);
@@ -201,7 +206,7 @@ impl Columns {
         self.values.push(value);
     }
 
-    fn write(&self, number: u64, generation: u32, out: &mut Vec<u8>) {
+    fn write(&self, number: u64, generation: u64, out: &mut Vec<u8>) {
         let base_time = self.received_times.iter().copied().find(|time| *time != 0).unwrap_or_default();
         let narrow = |times: &[Micros]| times.iter().all(|time| i32::try_from(time.wrapping_sub(base_time)).is_ok());
         let wide = !(narrow(&self.source_times) && narrow(&self.received_times));
@@ -268,8 +273,8 @@ pub enum What {
 pub struct Frame<'a> {
     /// Counts up by one per link.
     pub number: u64,
-    /// The dictionary's generation.
-    pub generation: u32,
+    /// The dictionary's generation; a later one is higher.
+    pub generation: u64,
     /// Where its entries go in the dictionary.
     pub first_entry: u32,
     /// What it adds to the dictionary.
@@ -298,7 +303,7 @@ impl<'a> Frame<'a> {
     /// [`Error::Wire`](crate::error::Error::Wire) with the rule that is broken.
     pub fn parse(body: &'a [u8], node: &NodeName) -> Result<Self> {
         let mut input = Reader::new(body);
-        let (number, generation, flags) = (input.u64()?, input.u32()?, input.u8()?);
+        let (number, generation, flags) = (input.u64()?, input.u64()?, input.u8()?);
         if flags & !(WIDE_TIMES | MIXED_KINDS) != 0 {
             return Err(input.refuse("unknown flags of a frame"));
         }
@@ -517,7 +522,7 @@ mod tests {
             let mut rest = deliveries.as_slice();
             while !rest.is_empty() {
                 if writer.number() as usize == reset_at {
-                    writer.reset();
+                    writer.reset(0);
                     dictionary.clear();
                 }
                 let mut body = Vec::new();

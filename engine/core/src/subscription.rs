@@ -94,6 +94,8 @@ struct Inner {
     /// While the start is copied: series that were delivered live already, by address.
     starting: Option<HashMap<usize, Arc<Series>, RandomState>>,
     closed: bool,
+    /// Whether a waiter is to look again though nothing was offered.
+    nudged: bool,
     waker: Option<Waker>,
 }
 
@@ -145,7 +147,9 @@ impl Subscription {
     /// series' counter: the next live reading is the one after it.
     pub fn offer_start(&self, reading: Reading, position: Seq) {
         let mut inner = self.inner.lock();
-        if inner.starting.as_ref().is_some_and(|seen| seen.contains_key(&address(&reading.series))) {
+        if let Some(seen) = &mut inner.starting
+            && seen.insert(address(&reading.series), reading.series.clone()).is_some()
+        {
             return;
         }
         inner.enqueue(Delivery::Start(reading, position), self.contract);
@@ -186,6 +190,24 @@ impl Subscription {
             self.ready.wait_for(&mut inner, timeout);
         }
         inner.take(out, max, self.contract)
+    }
+
+    /// Waits until something is queued (with `blocked`: until [`nudge`](Self::nudge), whatever is queued), the end, or
+    /// the time-out. Answers false when closed and drained.
+    pub fn wait(&self, timeout: Duration, blocked: bool) -> bool {
+        let mut inner = self.inner.lock();
+        if !inner.closed && !inner.nudged && (blocked || inner.is_idle()) {
+            self.ready.wait_for(&mut inner, timeout);
+        }
+        inner.nudged = false;
+        !(inner.closed && inner.queue.is_empty() && inner.losses.is_empty())
+    }
+
+    /// Ends a [`wait`](Self::wait) without offering anything.
+    pub fn nudge(&self) {
+        let mut inner = self.inner.lock();
+        inner.nudged = true;
+        self.wake(inner);
     }
 
     /// [`take`](Self::take) as a future's poll: `Ready(false)` at the end.

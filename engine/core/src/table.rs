@@ -208,11 +208,12 @@ impl<W: Default> Table<W> {
         self.end(sensor, epoch, true)
     }
 
-    /// The place of an attribute of the sensor, made at its first use: then `hang` says what hangs on its series.
+    /// The place of an attribute of the sensor, made at its first use; allocates only then.
     ///
     /// # Errors
-    /// [`Error::Unregistered`] for a stale handle, [`Error::Full`] beyond the attributes of one sensor.
-    pub fn attribute(&self, handle: Handle, attribute: &AttributeId) -> Result<AttributeIndex> {
+    /// [`Error::Unregistered`] for a stale handle, [`Error::Id`] for an id that is none, [`Error::Full`] beyond the
+    /// attributes of one sensor.
+    pub fn attribute(&self, handle: Handle, attribute: &str) -> Result<AttributeIndex> {
         let mut shard = self.shards[handle.shard as usize].lock();
         shard.sensor(handle)?.attribute(attribute, self.limits.attributes_max)
     }
@@ -258,7 +259,7 @@ impl<W: Default> Table<W> {
     pub fn put_by_id(
         &self,
         sensor: &str,
-        attribute: &AttributeId,
+        attribute: &str,
         value: Value,
         source_time: Micros,
         now: Micros,
@@ -402,8 +403,8 @@ fn reading_of(series: &Arc<Series>, sample: &Sample) -> Reading {
 // === impl Sensor ===
 
 impl<W: Default> Sensor<W> {
-    fn attribute(&mut self, attribute: &AttributeId, max: usize) -> Result<AttributeIndex> {
-        if let Some(at) = self.attributes.iter().position(|entry| entry.series.attribute == *attribute) {
+    fn attribute(&mut self, attribute: &str, max: usize) -> Result<AttributeIndex> {
+        if let Some(at) = self.attributes.iter().position(|entry| entry.series.attribute.as_str() == attribute) {
             return Ok(AttributeIndex(at as u16));
         }
         if self.attributes.len() >= max.min(usize::from(u16::MAX)) {
@@ -411,7 +412,7 @@ impl<W: Default> Sensor<W> {
         }
         let series = Arc::new(Series {
             sensor: self.registration.sensor.clone(),
-            attribute: attribute.clone(),
+            attribute: AttributeId::new(attribute)?,
             sensor_type: self.registration.sensor_type.clone(),
             node: self.registration.node.clone(),
             epoch: self.registration.epoch,
@@ -472,7 +473,7 @@ mod tests {
     }
 
     fn put(table: &Table<()>, handle: Handle, name: &str, value: i64, time: Micros) -> Result<Seq> {
-        let attribute = table.attribute(handle, &AttributeId::new(name).unwrap())?;
+        let attribute = table.attribute(handle, name)?;
         table.put(Point { handle, attribute, value: Value::I64(value), source_time: time }, time, |_, _, ()| {})
     }
 
@@ -536,7 +537,7 @@ mod tests {
         let mut points = Vec::new();
         for i in 0..20 {
             let handle = table.register(registration(&format!("s{i}"), 1), 0).unwrap();
-            let attribute = table.attribute(handle, &AttributeId::new("x").unwrap()).unwrap();
+            let attribute = table.attribute(handle, "x").unwrap();
             for n in 0..3 {
                 points.push(Point { handle, attribute, value: Value::I64(n), source_time: n });
             }

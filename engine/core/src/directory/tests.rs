@@ -36,7 +36,8 @@ fn tell(change: &Change<'_>) -> String {
     let owner = |owner: &Option<Owner>| {
         owner.as_ref().map_or("-".to_owned(), |owner| format!("{}@{}", owner.life.node, owner.epoch))
     };
-    format!("{}: {} -> {}", change.sensor, owner(&change.before), owner(&change.after))
+    let beaten = change.beaten.as_ref().map_or(String::new(), |beaten| format!(" beats {}", beaten.life.node));
+    format!("{}: {} -> {}{beaten}", change.sensor, owner(&change.before), owner(&change.after))
 }
 
 fn owner_name(directory: &Directory, sensor: &str) -> Option<String> {
@@ -69,7 +70,7 @@ fn elsewhere_is_refused_or_taken_over_with_a_higher_epoch() {
     assert_eq!((epoch, from.map(|owner| owner.epoch)), (1001, Some(1000)));
     assert_eq!(owner_name(&directory, "s").as_deref(), Some("me"));
     let (_, changes) = hear(&directory, &b, (1, 2), &[said("s", 2000)]);
-    assert_eq!(changes, ["s: me@1001 -> b@2000"], "the loser hears of it");
+    assert_eq!(changes, ["s: me@1001 -> b@2000 beats me"], "the loser hears of it");
 }
 
 #[test]
@@ -118,7 +119,11 @@ fn removing_the_winner_leaves_the_other_claim() {
     directory.up(&b).unwrap();
     directory.up(&c).unwrap();
     hear(&directory, &b, (0, 1), &[said("s", 7)]);
-    assert_eq!(hear(&directory, &c, (0, 1), &[said("s", 7)]).1, ["s: b@7 -> c@7"], "a tie goes to the higher name");
+    assert_eq!(
+        hear(&directory, &c, (0, 1), &[said("s", 7)]).1,
+        ["s: b@7 -> c@7 beats b"],
+        "a tie goes to the higher name"
+    );
     assert_eq!(hear(&directory, &c, (1, 2), &[ClaimOp::Release { sensor: "s" }]).1, ["s: c@7 -> b@7"]);
 }
 

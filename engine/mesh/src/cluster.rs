@@ -1,0 +1,286 @@
+//! A cluster in one thread: real engines on the simulated network, with a script API.
+//!
+//! ```
+//! use senza_core::Value;
+//! use senza_mesh::cluster::Cluster;
+//!
+//! let mut cluster = Cluster::new(42, 2);
+//! let watch = cluster.register("a", "watch 1");
+//! cluster.settle();
+//! assert_eq!(cluster.owner("b", "watch 1").as_deref(), Some("a"));
+//! watch.put("pulse", Value::I64(72)).unwrap();
+//! ```
+//!
+//! The same seed and the same calls give the same run, to the byte.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use senza_core::subscription::Contract;
+use senza_core::table::TableLimits;
+use senza_core::{Filter, Incarnation, Life, Micros, NodeName};
+
+use crate::clock::Clock;
+use crate::engine::{Engine, EngineConfig, OnConflict, Sensor, Whereis};
+use crate::handle::{SensorHandle, Subscriber};
+use crate::ownership::Timing;
+use crate::sim::{LinkRules, Network, SimClock};
+use crate::transport::Event;
+
+/// How long after a change the next flush comes.
+const FLUSH_US: Micros = 2_000;
+
+/// Engines on a simulated network. Nodes are called `a`, `b`, `c`, ….
+pub struct Cluster {
+    seed: u64,
+    network: Arc<Network>,
+    timing: Timing,
+    nodes: BTreeMap<NodeName, SimNode>,
+    /// The last life of every name: its incarnation, and the skew of its clock.
+    lives: BTreeMap<NodeName, (Incarnation, Micros)>,
+    /// Folds what happened, in order: equal for equal runs.
+    trace: u64,
+}
+
+struct SimNode {
+    engine: Arc<Engine>,
+    clock: Arc<SimClock>,
+    next_tick: Micros,
+    woken: Arc<AtomicBool>,
+}
+
+impl Cluster {
+    /// A cluster of `nodes` nodes on well-behaved links, all up and heard of.
+    ///
+    /// # Panics
+    /// With more than 26 nodes.
+    pub fn new(seed: u64, nodes: usize) -> Self {
+        Self::with(seed, nodes, LinkRules::default(), Timing::default())
+    }
+
+    /// [`new`](Self::new) with other links and timing.
+    ///
+    /// # Panics
+    /// With more than 26 nodes.
+    pub fn with(seed: u64, nodes: usize, rules: LinkRules, timing: Timing) -> Self {
+        assert!(nodes <= 26, "nodes are named by one letter");
+        let network = Network::new(seed, rules);
+        let mut cluster = Self { seed, network, timing, nodes: BTreeMap::new(), lives: BTreeMap::new(), trace: seed };
+        for letter in ('a'..='z').take(nodes) {
+            cluster.start(&letter.to_string());
+        }
+        cluster.settle();
+        cluster
+    }
+
+    /// Starts a node, or starts it anew after a crash: a new life.
+    ///
+    /// # Panics
+    /// When it runs already, or `node` is no node name.
+    pub fn start(&mut self, node: &str) {
+        let name = name(node);
+        assert!(!self.nodes.contains_key(&name), "{node} runs already");
+        let (last, skew) = self.lives.get(&name).copied().unwrap_or_default();
+        let clock = self.network.clock();
+        clock.set_skew(skew);
+        let incarnation = clock.now().unsigned_abs().max(last + 1);
+        self.lives.insert(name.clone(), (incarnation, skew));
+        let me = Life { node: name.clone(), incarnation };
+        let transport = self.network.attach(&me);
+        let table = TableLimits { shards: 8, ..TableLimits::default() };
+        let config = EngineConfig { me, table, timing: self.timing, seed: self.seed };
+        let engine = Engine::new(config, transport, clock.clone());
+        let woken = Arc::new(AtomicBool::new(true));
+        let flag = woken.clone();
+        engine.on_wake(move || flag.store(true, Ordering::Relaxed));
+        self.nodes.insert(name, SimNode { engine, clock, next_tick: self.network.now(), woken });
+    }
+
+    /// Kills a node without a word.
+    pub fn crash(&mut self, node: &str) {
+        if let Some(gone) = self.nodes.remove(&name(node)) {
+            self.network.detach(gone.engine.me());
+        }
+    }
+
+    /// Stops a node in good order.
+    pub fn stop(&mut self, node: &str) {
+        if let Some(gone) = self.nodes.remove(&name(node)) {
+            gone.engine.close();
+        }
+    }
+
+    /// Sets a node's clock ahead of the others; it keeps that after a restart.
+    pub fn skew(&mut self, node: &str, skew: Micros) {
+        let name = name(node);
+        if let Some(node) = self.nodes.get(&name) {
+            node.clock.set_skew(skew);
+        }
+        self.lives.entry(name).or_default().1 = skew;
+    }
+
+    /// Cuts the link between two nodes, both ways.
+    pub fn cut(&mut self, a: &str, b: &str) {
+        self.network.cut(&name(a), &name(b));
+        self.network.cut(&name(b), &name(a));
+    }
+
+    /// Cuts one direction of a link.
+    pub fn cut_one_way(&mut self, from: &str, to: &str) {
+        self.network.cut(&name(from), &name(to));
+    }
+
+    /// Mends the link between two nodes.
+    pub fn heal(&mut self, a: &str, b: &str) {
+        self.network.heal(&name(a), &name(b));
+    }
+
+    /// Changes how links behave from now on.
+    pub fn set_rules(&mut self, rules: LinkRules) {
+        self.network.set_rules(rules);
+    }
+
+    /// The engine of a running node.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn engine(&self, node: &str) -> &Arc<Engine> {
+        &self.nodes.get(&name(node)).unwrap_or_else(|| panic!("{node} does not run")).engine
+    }
+
+    /// The names of the running nodes.
+    pub fn running(&self) -> Vec<String> {
+        self.nodes.keys().map(ToString::to_string).collect()
+    }
+
+    /// Registers a sensor on a node, taking it over where another owns it.
+    ///
+    /// # Panics
+    /// When the node refuses, or `sensor` is no id.
+    pub fn register(&self, node: &str, sensor: &str) -> SensorHandle {
+        let sensor = Sensor::new(sensor).expect("a script's ids fit their rule");
+        SensorHandle::register(self.engine(node), &sensor, OnConflict::Takeover).expect("a script stays within bounds")
+    }
+
+    /// Subscribes on a node.
+    ///
+    /// # Panics
+    /// When the node refuses.
+    pub fn subscribe(&self, node: &str, filter: &Filter, contract: Contract) -> Subscriber {
+        Subscriber::subscribe(self.engine(node), filter, contract).expect("a script stays within bounds")
+    }
+
+    /// Who owns a sensor, as a node sees it.
+    pub fn owner(&self, node: &str, sensor: &str) -> Option<String> {
+        match self.engine(node).whereis(sensor) {
+            Whereis::Local { .. } => Some(node.to_owned()),
+            Whereis::Remote { node, .. } => Some(node.to_string()),
+            Whereis::NotFound => None,
+        }
+    }
+
+    /// The virtual time.
+    pub fn now(&self) -> Micros {
+        self.network.now()
+    }
+
+    /// A number that is equal for runs in which the same happened in the same order.
+    pub fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    /// Lets virtual time pass.
+    pub fn run_for(&mut self, micros: Micros) {
+        let until = self.network.now() + micros;
+        while self.step(until) {}
+        self.network.advance_to(until);
+    }
+
+    /// Lets time pass until the condition holds, at most `limit` microseconds. Answers whether it did.
+    pub fn run_until(&mut self, limit: Micros, mut condition: impl FnMut(&Self) -> bool) -> bool {
+        let until = self.network.now() + limit;
+        loop {
+            if condition(self) {
+                return true;
+            }
+            if !self.step(until) {
+                return false;
+            }
+        }
+    }
+
+    /// Lets time pass until all is told and healed: silence noticed, beacons exchanged, partitions pulled.
+    pub fn settle(&mut self) {
+        self.run_for(self.timing.silence_us + 4 * self.timing.beacon_us);
+    }
+
+    /// Whether all running nodes hold every running node's set alike.
+    pub fn agree(&self) -> bool {
+        let holds = |holder: &SimNode, owner: &SimNode| holder.engine.set_hash(owner.engine.me());
+        self.nodes.values().all(|owner| {
+            let own = holds(owner, owner);
+            self.nodes.values().all(|holder| holds(holder, owner) == own)
+        })
+    }
+
+    /// One event or tick, if there is one by `until`.
+    fn step(&mut self, until: Micros) -> bool {
+        let now = self.network.now();
+        for node in self.nodes.values_mut() {
+            if node.woken.swap(false, Ordering::Relaxed) {
+                node.next_tick = node.next_tick.min(now + FLUSH_US);
+            }
+            for link in node.engine.outgoing() {
+                node.engine.pump(&link);
+            }
+        }
+        let (tick_at, node) = match self.nodes.iter().map(|(name, node)| (node.next_tick, name)).min() {
+            Some((at, name)) => (at, Some(name.clone())),
+            None => (Micros::MAX, None),
+        };
+        let event_at = self.network.next_at().unwrap_or(Micros::MAX);
+        if tick_at.min(event_at) > until {
+            return false;
+        }
+        match node.filter(|_| tick_at <= event_at) {
+            Some(node) => {
+                self.network.advance_to(tick_at);
+                self.tick(&node);
+            }
+            // What is due may not happen: its link was cut, its node is gone.
+            None => {
+                if let Some((to, event)) = self.network.next(event_at) {
+                    self.deliver(&to, &event);
+                }
+            }
+        }
+        true
+    }
+
+    fn tick(&mut self, name: &NodeName) {
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        let wanted = node.engine.tick();
+        // The engine speaks of its own clock, which may be skewed.
+        node.next_tick = self.network.now() + (wanted - node.clock.now()).max(1);
+        self.fold(name, b"tick");
+    }
+
+    fn deliver(&mut self, to: &Life, event: &Event) {
+        let Some(node) = self.nodes.get(&to.node).filter(|node| node.engine.me() == to) else { return };
+        node.engine.handle(event);
+        if let Event::Message { bytes, .. } = event {
+            self.fold(&to.node, bytes);
+        }
+    }
+
+    fn fold(&mut self, node: &NodeName, bytes: &[u8]) {
+        let now = self.network.now().unsigned_abs();
+        let hashed = senza_core::hash::xxh64(bytes) ^ senza_core::hash::xxh64(node.as_str().as_bytes()) ^ now;
+        self.trace = self.trace.rotate_left(7).wrapping_mul(0x9E37_79B1_85EB_CA87).wrapping_add(hashed);
+    }
+}
+
+fn name(text: &str) -> NodeName {
+    NodeName::new(text).expect("a script's nodes are named by letters")
+}

@@ -1,0 +1,838 @@
+//! The engine: joins table, directory, fanout, ownership and relay behind one transport.
+//!
+//! Everything a node does to sensors goes through here. The engine starts no thread and reads no clock but the one it
+//! was given: a driver (threads under a node, virtual time under the simulation) hands it the transport's events,
+//! calls [`tick`](Engine::tick), and pumps its links.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::{Mutex, RwLock};
+use senza_core::codec::{self, Message, Question};
+use senza_core::directory::{Change, Claimed, Directory, Listed, Owner};
+use senza_core::fanout::{Fanout, SubscriptionId, Watchers};
+use senza_core::frame::{self, FrameWriter};
+use senza_core::history::Sample;
+use senza_core::reading::Reading;
+use senza_core::subscription::{Contract, Start, Subscription};
+use senza_core::table::{AttributeIndex, Handle, Point, Registration, SensorView, Table, TableLimits};
+use senza_core::{
+    Delivery, Epoch, Error, Filter, Life, Micros, NodeName, Result, SensorId, SensorType, Seq, Series, Value,
+};
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::counters::{CounterValues, Counters, count};
+use crate::ownership::{Effect, Host, Ownership, OwnershipCounts, Timing};
+use crate::relay::{Interest, LinkCounts, Local, Outgoing, Relay, own_only};
+use crate::transport::{Class, Event, LinkTraffic, MESSAGE_MAX, Transport};
+
+/// How an engine is set up.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// This node's life.
+    pub me: Life,
+    /// Bounds of the table.
+    pub table: TableLimits,
+    /// When the ownership protocol does what.
+    pub timing: Timing,
+    /// Seeds hashes in memory: unpredictable in production, fixed in simulation.
+    pub seed: u64,
+}
+
+/// A sensor as it is registered.
+#[derive(Clone, Debug)]
+pub struct Sensor {
+    /// Its id.
+    pub id: SensorId,
+    /// What kind of thing it is.
+    pub sensor_type: SensorType,
+    /// A JSON object as text, for people.
+    pub meta: Arc<str>,
+}
+
+impl Sensor {
+    /// A sensor of the default type without metadata.
+    ///
+    /// # Errors
+    /// As [`SensorId::new`].
+    pub fn new(id: &str) -> Result<Self> {
+        Ok(Self { id: SensorId::new(id)?, sensor_type: SensorType::default(), meta: "{}".into() })
+    }
+}
+
+/// What a registration does where another node owns the sensor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Claims it: the device is here now.
+    #[default]
+    Takeover,
+    /// Leaves it and names the owner.
+    Refuse,
+}
+
+/// Where a sensor is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whereis {
+    /// Owned by this node.
+    Local {
+        /// The claim's number.
+        epoch: Epoch,
+    },
+    /// Owned by another node.
+    Remote {
+        /// Its owner.
+        node: NodeName,
+        /// The claim's number.
+        epoch: Epoch,
+    },
+    /// Not known anywhere that is up.
+    NotFound,
+}
+
+/// Something that happened to a sensor or a node, as this node sees it; in order per sensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// A sensor has an owner now and had none.
+    Registered(Listed),
+    /// A sensor has another owner or epoch than before.
+    Moved {
+        /// The sensor as it is now.
+        now: Listed,
+        /// Its owner before.
+        previous: Owner,
+    },
+    /// A sensor has no owner any more.
+    Unregistered(Listed),
+    /// A node is up.
+    NodeUp(Life),
+    /// A node is down, and all its sensors with it.
+    NodeDown(Life),
+    /// Another node of this name answers; this one's life is the given one's rival.
+    Twin(Life),
+}
+
+/// A node as another node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// Its life.
+    pub life: Life,
+    /// How many sensors it owns.
+    pub sensors: u64,
+    /// Whether it is this node.
+    pub local: bool,
+}
+
+/// One link as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkView {
+    /// The other node.
+    pub node: NodeName,
+    /// Frames sent to it.
+    pub sent: LinkCounts,
+    /// Frames received from it.
+    pub received: LinkCounts,
+}
+
+/// Events queued for one reader; beyond, they are lost and counted.
+pub const HAPPENINGS_MAX: usize = 65_536;
+/// Questions to other nodes on their way at a time.
+pub const QUESTIONS_MAX: usize = 4096;
+/// Locks that registrations of one sensor meet at.
+const STRIPES: usize = 64;
+
+/// Joins the parts. See the file's header.
+pub struct Engine {
+    me: Life,
+    pub(crate) clock: Arc<dyn Clock>,
+    transport: Arc<dyn Transport>,
+    table: Table<Watchers>,
+    directory: Directory,
+    fanout: Fanout,
+    relay: Relay,
+    ownership: Mutex<Ownership>,
+    interest: Mutex<Interest>,
+    /// Subscriptions of this node's own readers, which make its interest.
+    readers: Mutex<BTreeSet<SubscriptionId>>,
+    /// Held while one sensor's registration changes, by hash of its id: table and directory change together.
+    registrations: Box<[Mutex<()>]>,
+    questions: Mutex<Questions>,
+    happenings: RwLock<Vec<Sender<Happening>>>,
+    /// How often the directory saw a sensor change owners.
+    moves: AtomicU64,
+    interest_changed: AtomicBool,
+    dirty: AtomicBool,
+    counters: Counters,
+    wake: RwLock<Option<Box<dyn Fn() + Send + Sync>>>,
+}
+
+#[derive(Default)]
+struct Questions {
+    next: u64,
+    waiting: BTreeMap<u64, oneshot::Sender<Vec<Reading>>>,
+}
+
+// === impl Engine: sensors ===
+
+impl Engine {
+    /// An engine on a transport. Nothing happens until a driver drives it.
+    pub fn new(config: EngineConfig, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            ownership: Mutex::new(Ownership::new(config.me.clone(), config.timing)),
+            directory: Directory::new(config.me.clone(), config.seed),
+            table: Table::new(config.table, config.seed),
+            me: config.me,
+            clock,
+            transport,
+            fanout: Fanout::default(),
+            relay: Relay::default(),
+            interest: Mutex::default(),
+            readers: Mutex::default(),
+            registrations: (0..STRIPES).map(|_| Mutex::new(())).collect(),
+            questions: Mutex::default(),
+            happenings: RwLock::default(),
+            moves: AtomicU64::new(0),
+            interest_changed: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
+            counters: Counters::default(),
+            wake: RwLock::default(),
+        })
+    }
+
+    /// This node's life.
+    pub fn me(&self) -> &Life {
+        &self.me
+    }
+
+    /// Registers a sensor here, or adds one registration where it is here already. Table and directory change under
+    /// one lock per sensor; allocates; awaits nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotOwner`] where another node owns it and the policy is to refuse; [`Error::Full`] at a bound.
+    pub fn claim(&self, sensor: &Sensor, on_conflict: OnConflict) -> Result<(Handle, Epoch)> {
+        let _stripe = self.stripe(sensor.id.as_str());
+        let now = self.clock.now();
+        let takeover = on_conflict == OnConflict::Takeover;
+        let changed = &mut |change: Change<'_>| self.changed(&change);
+        let claimed = self.directory.claim(&sensor.id, &sensor.sensor_type, takeover, now.unsigned_abs(), changed)?;
+        let (epoch, fresh) = match claimed {
+            Claimed::Held(epoch) => (epoch, false),
+            Claimed::New { epoch, from } => {
+                self.counters.taken_over.fetch_add(u64::from(from.is_some()), Ordering::Relaxed);
+                (epoch, true)
+            }
+            Claimed::Refused(owner) => {
+                return Err(Error::NotOwner { sensor: sensor.id.to_string(), node: owner.life.node });
+            }
+        };
+        let registration = Registration {
+            sensor: sensor.id.clone(),
+            sensor_type: sensor.sensor_type.clone(),
+            epoch,
+            node: self.me.node.clone(),
+            meta: sensor.meta.clone(),
+        };
+        let registered = self.table.register(registration, now);
+        if registered.is_err() && fresh {
+            self.directory.release(sensor.id.as_str(), epoch, &mut |change| self.changed(&change));
+        }
+        if fresh {
+            count(&self.counters.registered);
+            self.wake_for(&self.dirty);
+        }
+        registered.map(|handle| (handle, epoch))
+    }
+
+    /// Ends one registration of a claim; the last one's end unregisters the sensor.
+    pub fn release(&self, sensor: &str, epoch: Epoch) -> bool {
+        let _stripe = self.stripe(sensor);
+        self.table.release(sensor, epoch) && self.end_claim(sensor, epoch)
+    }
+
+    /// Unregisters a sensor of this node, whatever its registrations. Answers whether it was here.
+    pub fn unregister(&self, sensor: &str) -> bool {
+        let _stripe = self.stripe(sensor);
+        let Some(view) = self.table.view(sensor) else { return false };
+        self.table.remove(sensor, view.epoch) && self.end_claim(sensor, view.epoch)
+    }
+
+    fn end_claim(&self, sensor: &str, epoch: Epoch) -> bool {
+        let ended = self.directory.release(sensor, epoch, &mut |change| self.changed(&change));
+        count(&self.counters.unregistered);
+        self.wake_for(&self.dirty);
+        ended
+    }
+
+    fn stripe(&self, sensor: &str) -> parking_lot::MutexGuard<'_, ()> {
+        self.registrations[senza_core::hash::xxh64(sensor.as_bytes()) as usize % STRIPES].lock()
+    }
+
+    /// The place of an attribute of a registered sensor; made at its first use.
+    ///
+    /// # Errors
+    /// As [`Table::attribute`].
+    pub fn attribute(&self, handle: Handle, attribute: &str) -> Result<AttributeIndex> {
+        self.table.attribute(handle, attribute)
+    }
+
+    /// Takes one reading by handle. One shard lock; for numbers and truth values no allocation.
+    ///
+    /// # Errors
+    /// [`Error::Unregistered`] for a stale handle, [`Error::ValueTooLarge`].
+    pub fn put(&self, point: Point) -> Result<Seq> {
+        let deliver = |series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers| {
+            self.fanout.deliver(series, sample, watchers);
+        };
+        let taken = point.value.check().and_then(|()| self.table.put(point, self.clock.now(), deliver));
+        self.count_put(taken)
+    }
+
+    /// Takes many readings by handle. The clock is read once; a run of points of one shard costs one lock. Answers
+    /// how many were refused: stale handles.
+    pub fn put_many(&self, points: &[Point]) -> usize {
+        let refused = self.table.put_many(points, self.clock.now(), |series, sample, watchers| {
+            self.fanout.deliver(series, sample, watchers);
+        });
+        self.counters.readings_in.fetch_add((points.len() - refused) as u64, Ordering::Relaxed);
+        self.counters.readings_refused.fetch_add(refused as u64, Ordering::Relaxed);
+        refused
+    }
+
+    /// Takes one reading by ids. One hash, one shard lock.
+    ///
+    /// # Errors
+    /// [`Error::NotOwner`] where another node owns the sensor, [`Error::NotFound`] where nobody does.
+    pub fn put_by_id(&self, sensor: &str, attribute: &str, value: Value, source_time: Option<Micros>) -> Result<Seq> {
+        let taken = value.check().and_then(|()| {
+            let now = self.clock.now();
+            self.table.put_by_id(
+                sensor,
+                attribute,
+                value,
+                source_time.unwrap_or(now),
+                now,
+                |series, sample, watchers| {
+                    self.fanout.deliver(series, sample, watchers);
+                },
+            )
+        });
+        let taken = taken.map_err(|error| match (error, self.directory.owner_of(sensor)) {
+            (Error::NotFound { sensor }, Some(owner)) if !owner.local => {
+                count(&self.counters.readings_not_owner);
+                Error::NotOwner { sensor, node: owner.life.node }
+            }
+            (error, _) => error,
+        });
+        self.count_put(taken)
+    }
+
+    fn count_put(&self, taken: Result<Seq>) -> Result<Seq> {
+        count(if taken.is_ok() { &self.counters.readings_in } else { &self.counters.readings_refused });
+        taken
+    }
+
+    /// The latest reading of an attribute of a sensor of this node.
+    pub fn latest(&self, sensor: &str, attribute: &str) -> Option<Reading> {
+        self.table.latest(sensor, attribute)
+    }
+
+    /// The newest readings of an attribute of a sensor of this node, oldest first.
+    pub fn history(&self, sensor: &str, attribute: &str, from: Micros, to: Micros, last: usize) -> Vec<Reading> {
+        self.table.history(sensor, attribute, from, to, last)
+    }
+
+    /// What this node knows of a sensor of its own.
+    pub fn view(&self, sensor: &str) -> Option<SensorView> {
+        self.table.view(sensor)
+    }
+
+    /// Sensors of this node that had neither a registration nor a reading since `before`, and their epochs.
+    pub fn silent_since(&self, before: Micros) -> Vec<(SensorId, Epoch)> {
+        let shards = 0..self.table.shard_count();
+        let views = shards.flat_map(|shard| self.table.scan(shard));
+        views.filter(|view| view.touched < before).map(|view| (view.sensor, view.epoch)).collect()
+    }
+
+    /// Asks a sensor's owner for readings of one attribute, oldest first; of this node's own it answers at once.
+    /// The answer may never come: bound the wait.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where nobody owns the sensor, [`Error::Full`] with too many questions on their way.
+    pub fn ask(&self, question: Question) -> Result<oneshot::Receiver<Vec<Reading>>> {
+        let (answer, receiver) = oneshot::channel();
+        let sensor = question.sensor.as_str();
+        let owner = self.directory.owner_of(sensor).ok_or_else(|| Error::NotFound { sensor: sensor.to_owned() })?;
+        if owner.local {
+            // The receiver is at hand; it cannot be gone.
+            let _sent = answer.send(self.answer(&question));
+            return Ok(receiver);
+        }
+        let mut questions = self.questions.lock();
+        questions.waiting.retain(|_, answer| !answer.is_closed());
+        if questions.waiting.len() >= QUESTIONS_MAX {
+            return Err(Error::Full { what: "questions to other nodes", max: QUESTIONS_MAX });
+        }
+        questions.next += 1;
+        let id = questions.next;
+        questions.waiting.insert(id, answer);
+        drop(questions);
+        self.send(&owner.life.node, Class::Control, &Message::Ask(id, question));
+        Ok(receiver)
+    }
+
+    fn answer(&self, question: &Question) -> Vec<Reading> {
+        let (sensor, attribute) = (question.sensor.as_str(), question.attribute.as_str());
+        self.table.history(sensor, attribute, question.from, question.to, question.last as usize)
+    }
+}
+
+// === impl Engine: the cluster ===
+
+impl Engine {
+    /// Where a sensor is. One read lock of the directory; awaits nothing.
+    pub fn whereis(&self, sensor: &str) -> Whereis {
+        match self.directory.owner_of(sensor) {
+            None => Whereis::NotFound,
+            Some(owner) if owner.local => Whereis::Local { epoch: owner.epoch },
+            Some(owner) => Whereis::Remote { node: owner.life.node, epoch: owner.epoch },
+        }
+    }
+
+    /// What the directory says of a sensor.
+    pub fn listed(&self, sensor: &str) -> Option<Listed> {
+        let owner = self.directory.owner_of(sensor)?;
+        let sensor_type = self.directory.type_of(sensor)?;
+        Some(Listed { sensor: SensorId::new(sensor).ok()?, sensor_type, owner })
+    }
+
+    /// One page of the sensors that match: one partition's, after `after`, in order of ids.
+    pub fn page(&self, partition: u8, after: Option<&str>, filter: &Filter, limit: usize) -> Vec<Listed> {
+        self.directory.page(partition, after, filter, limit)
+    }
+
+    /// All sensors that match, partition by partition.
+    pub fn sensors(&self, filter: &Filter) -> Vec<Listed> {
+        (0..=255).flat_map(|partition| self.directory.page(partition, None, filter, usize::MAX)).collect()
+    }
+
+    /// The nodes that are up, this one first.
+    pub fn nodes(&self) -> Vec<NodeView> {
+        let view = |life: Life| NodeView { sensors: self.directory.count(&life), local: life == self.me, life };
+        self.directory.lives_up().into_iter().map(view).collect()
+    }
+
+    /// Whether the sets of all nodes heard of were fetched.
+    pub fn synced(&self) -> bool {
+        self.ownership.lock().synced()
+    }
+
+    /// What the links carried, frames first.
+    pub fn links(&self) -> Vec<LinkView> {
+        let mut links: BTreeMap<NodeName, LinkView> = BTreeMap::new();
+        let empty = |node: &NodeName| LinkView {
+            node: node.clone(),
+            sent: LinkCounts::default(),
+            received: LinkCounts::default(),
+        };
+        for out in self.relay.all_outgoing() {
+            let node = &out.life.node;
+            links.entry(node.clone()).or_insert_with(|| empty(node)).sent = out.counts();
+        }
+        for incoming in self.relay.all_incoming() {
+            let incoming = incoming.lock();
+            let node = &incoming.life.node;
+            links.entry(node.clone()).or_insert_with(|| empty(node)).received = incoming.counts();
+        }
+        links.into_values().collect()
+    }
+
+    /// What the transport carried.
+    pub fn traffic(&self) -> Vec<LinkTraffic> {
+        self.transport.traffic()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> (CounterValues, OwnershipCounts) {
+        (self.counters.read(), self.ownership.lock().counts())
+    }
+
+    /// The running counters.
+    pub(crate) fn running_counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What happens from now on, in order per sensor, on a queue of [`HAPPENINGS_MAX`]. Dropping it ends it.
+    pub fn happenings(&self) -> Receiver<Happening> {
+        let (sender, receiver) = crossbeam_channel::bounded(HAPPENINGS_MAX);
+        self.happenings.write().push(sender);
+        receiver
+    }
+
+    /// Hash of one life's set as this node holds it: what two nodes compare to agree.
+    pub fn set_hash(&self, life: &Life) -> Option<u64> {
+        self.directory.set_hash(life)
+    }
+
+    fn tell(&self, happening: &Happening) {
+        let mut ended = false;
+        for sender in self.happenings.read().iter() {
+            match sender.try_send(happening.clone()) {
+                Ok(()) => {}
+                Err(crossbeam_channel::TrySendError::Full(_)) => count(&self.counters.events_lost),
+                Err(crossbeam_channel::TrySendError::Disconnected(_)) => ended = true,
+            }
+        }
+        if ended {
+            let gone = |sender: &Sender<Happening>| {
+                matches!(sender.try_send(happening.clone()), Err(crossbeam_channel::TrySendError::Disconnected(_)))
+            };
+            self.happenings.write().retain(|sender| sender.is_full() || !gone(sender));
+        }
+    }
+}
+
+// === impl Engine: subscriptions ===
+
+impl Engine {
+    /// Subscribes to what matches, on every node, sensors that come later included. The queue answers the revised
+    /// contract.
+    ///
+    /// # Errors
+    /// [`Error::Full`] at the bound of subscriptions or of a filter's entries.
+    pub fn watch(&self, filter: &Filter, contract: Contract) -> Result<(SubscriptionId, Arc<Subscription>)> {
+        let subscription = Arc::new(Subscription::new(contract));
+        let id = self.fanout.add(vec![filter.clone()], subscription.clone())?;
+        let named = self.fanout.named_sensors(id);
+        let start = contract.start == Start::Latest;
+        self.visit(&named, start, &mut |series, last_seq, latest, watchers| {
+            if !filter.matches(series) {
+                return;
+            }
+            watchers.reset();
+            if let Some(sample) = latest.filter(|_| start) {
+                subscription.offer_start(reading_of(series, sample), last_seq);
+            }
+        });
+        if start {
+            for link in self.relay.all_incoming() {
+                link.lock().start(&named, filter, &subscription);
+            }
+        }
+        subscription.started();
+        self.readers.lock().insert(id);
+        self.wake_for(&self.interest_changed);
+        Ok((id, subscription))
+    }
+
+    /// Ends a subscription.
+    pub fn unwatch(&self, id: SubscriptionId) {
+        let named = self.fanout.named_sensors(id);
+        self.readers.lock().remove(&id);
+        if self.fanout.remove(id) {
+            self.visit(&named, false, &mut |_, _, _, watchers| watchers.reset());
+            for link in self.relay.all_incoming() {
+                link.lock().unwatch(&named, &self.fanout);
+            }
+            self.wake_for(&self.interest_changed);
+        }
+    }
+
+    /// Visits the series of the named sensors; with none named those of all, if `all` says so.
+    fn visit(
+        &self,
+        named: &[SensorId],
+        all: bool,
+        visit: &mut dyn FnMut(&Arc<Series>, Seq, Option<&Sample>, &mut Watchers),
+    ) {
+        if named.is_empty() && all {
+            (0..self.table.shard_count()).for_each(|shard| self.table.visit_series(shard, &mut *visit));
+        }
+        named.iter().for_each(|sensor| self.table.visit_sensor(sensor.as_str(), &mut *visit));
+    }
+}
+
+// === impl Engine: driven from outside ===
+
+impl Engine {
+    /// Has `wake` called whenever a [`tick`](Self::tick) is wanted soon. It must return at once.
+    pub fn on_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
+        *self.wake.write() = Some(Box::new(wake));
+    }
+
+    /// Takes one event of the transport. Answers the link that wants to be pumped from now on, where one was opened.
+    pub fn handle(&self, event: &Event) -> Option<Arc<Outgoing>> {
+        let now = self.clock.now();
+        let effects = match event {
+            Event::Token(life) => self.ownership.lock().token(life, &self.directory, now, self),
+            Event::TokenGone(life) => self.ownership.lock().token_gone(life, &self.directory, now),
+            Event::Message { from, bytes, .. } => return self.message(from, bytes, now),
+        };
+        self.effects(effects);
+        None
+    }
+
+    /// Flushes changes, sends what is due, notices silence. Answers when it wants to be called again at the latest.
+    pub fn tick(&self) -> Micros {
+        let now = self.clock.now();
+        self.dirty.store(false, Ordering::Release);
+        let mut ownership = self.ownership.lock();
+        let effects = ownership.tick(&self.directory, now, self);
+        let next = ownership.next_tick(now);
+        drop(ownership);
+        self.effects(effects);
+        if self.interest_changed.swap(false, Ordering::AcqRel) {
+            self.update_interest();
+        }
+        next
+    }
+
+    /// Sends what is queued for one link, as far as its credit goes.
+    pub fn pump(&self, link: &Outgoing) {
+        let node = &link.life.node;
+        while let Some(step) = link.start_step() {
+            let mut start = |series: &Arc<Series>, last_seq: Seq, latest: Option<&Sample>, watchers: &mut Watchers| {
+                if step.starts(series) {
+                    watchers.reset();
+                    if let Some(sample) = latest {
+                        link.offer_start(reading_of(series, sample), last_seq);
+                    }
+                }
+            };
+            match &step.sensors {
+                Some(sensors) => sensors.iter().for_each(|sensor| self.table.visit_sensor(sensor.as_str(), &mut start)),
+                None => self.table.visit_series(step.shard, &mut start),
+            }
+            link.stepped(step.shard, self.table.shard_count());
+        }
+        link.pump(self.me.incarnation, &mut |message| {
+            self.transport.send(node, Class::Frame, Bytes::from(message));
+        });
+    }
+
+    /// The links that want to be pumped.
+    pub fn outgoing(&self) -> Vec<Arc<Outgoing>> {
+        self.relay.all_outgoing()
+    }
+
+    /// Says farewell to all nodes and closes the transport.
+    pub fn close(&self) {
+        let bye = self.ownership.lock().bye();
+        self.transport.broadcast(Bytes::from(bye));
+        for link in self.relay.all_outgoing() {
+            link.close(&self.fanout);
+        }
+        self.transport.close();
+    }
+
+    fn message(&self, from: &NodeName, bytes: &Bytes, now: Micros) -> Option<Arc<Outgoing>> {
+        let Ok((incarnation, message)) = codec::decode(bytes) else {
+            count(&self.counters.messages_refused);
+            return None;
+        };
+        let life = Life { node: from.clone(), incarnation };
+        match message {
+            Message::Frame(body) => self.frame(&life, body, now),
+            Message::Credit(up_to) => self.relay.outgoing(from).filter(|link| link.life == life)?.grant(up_to),
+            Message::Reset => self.relay.outgoing(from).filter(|link| link.life == life)?.reset(now),
+            Message::Interest { version, filters } => return self.interest(&life, version, filters, now),
+            Message::Ask(id, question) => self.answer_to(from, id, &question),
+            Message::Answer(id, body) => self.answered(from, id, body),
+            message => {
+                let effects = self.ownership.lock().message(&life, message, bytes, &self.directory, now, self);
+                self.effects(effects);
+            }
+        }
+        None
+    }
+
+    fn frame(&self, life: &Life, body: &[u8], now: Micros) {
+        let fenced = |series: &Series| {
+            let owner = self.directory.owner_of(series.sensor.as_str());
+            owner.is_some_and(|owner| {
+                senza_core::directory::beats((owner.epoch, &owner.life.node), (series.epoch, &series.node))
+            })
+        };
+        let local = Local { fanout: &self.fanout, moves: self.moves.load(Ordering::Acquire), fenced: &fenced };
+        let link = self.relay.incoming(life);
+        let after = link.lock().frame(body, &local, now);
+        match after {
+            Ok(after) => {
+                if after.reset {
+                    self.send(&life.node, Class::Control, &Message::Reset);
+                }
+                if let Some(up_to) = after.credit {
+                    self.send(&life.node, Class::Control, &Message::Credit(up_to));
+                }
+            }
+            Err(_) => count(&self.counters.frames_refused),
+        }
+    }
+
+    fn interest(&self, life: &Life, version: u64, filters: Vec<Filter>, now: Micros) -> Option<Arc<Outgoing>> {
+        if !self.directory.is_up(life) {
+            return None;
+        }
+        let known = self.relay.outgoing(&life.node).filter(|link| link.life == *life);
+        let link = known.clone().unwrap_or_else(|| self.relay.open(life, now));
+        let touched = link.set_interest(version, own_only(filters, &self.me.node), &self.fanout);
+        self.visit(&touched, false, &mut |_, _, _, watchers| watchers.reset());
+        link.nudge();
+        known.is_none().then_some(link)
+    }
+
+    fn answer_to(&self, from: &NodeName, id: u64, question: &Question) {
+        let readings: Vec<Delivery> = self.answer(question).into_iter().map(Delivery::Reading).collect();
+        let mut message = Vec::new();
+        codec::begin(codec::KIND_ANSWER, self.me.incarnation, &mut message);
+        message.extend_from_slice(&id.to_le_bytes());
+        if !readings.is_empty() {
+            FrameWriter::default().write(&readings, MESSAGE_MAX / 2, &mut message);
+        }
+        self.transport.send(from, Class::Bulk, Bytes::from(message));
+    }
+
+    fn answered(&self, from: &NodeName, id: u64, body: &[u8]) {
+        let Some(answer) = self.questions.lock().waiting.remove(&id) else { return };
+        let deliveries = if body.is_empty() { Ok(Vec::new()) } else { frame::read_all(body, from, &mut Vec::new()) };
+        let Ok(deliveries) = deliveries else { return count(&self.counters.frames_refused) };
+        let readings = deliveries.into_iter().filter_map(|delivery| match delivery {
+            Delivery::Reading(reading) => Some(reading),
+            _ => None,
+        });
+        // Whoever asked may have given up meanwhile.
+        let _sent = answer.send(readings.collect());
+    }
+
+    fn effects(&self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send(node, class, message) => {
+                    self.transport.send(&node, class, Bytes::from(message));
+                }
+                Effect::Broadcast(message) => self.transport.broadcast(Bytes::from(message)),
+                Effect::Up(life) => {
+                    tracing::info!(node = %life.node, incarnation = life.incarnation, "node up");
+                    self.send_interest(&life.node);
+                    self.tell(&Happening::NodeUp(life));
+                }
+                Effect::Down(life) => {
+                    tracing::info!(node = %life.node, incarnation = life.incarnation, "node down");
+                    self.shut(&life.node);
+                    self.tell(&Happening::NodeDown(life));
+                }
+                Effect::Forgotten(life) => self.relay.forget(&life),
+                Effect::Lost { sensor, epoch, winner } => self.lose(&sensor, epoch, &winner),
+                Effect::Twin(life) => self.tell(&Happening::Twin(life)),
+                Effect::Link { life, credit, interest } => {
+                    if let Some(link) = self.relay.outgoing(&life.node).filter(|link| link.life == life) {
+                        link.grant(credit);
+                    }
+                    if self.interest.lock().version != interest {
+                        self.send_interest(&life.node);
+                    }
+                }
+            }
+        }
+    }
+
+    fn shut(&self, node: &NodeName) {
+        if let Some(link) = self.relay.shut(node) {
+            let touched = link.close(&self.fanout);
+            self.visit(&touched, false, &mut |_, _, _, watchers| watchers.reset());
+        }
+    }
+
+    /// Drops this node's copy of a sensor whose claim is beaten.
+    fn lose(&self, sensor: &SensorId, epoch: Epoch, winner: &Owner) {
+        let _stripe = self.stripe(sensor.as_str());
+        self.table.remove(sensor.as_str(), epoch);
+        if self.directory.release(sensor.as_str(), epoch, &mut |change| self.changed(&change)) {
+            count(&self.counters.lost);
+            tracing::info!(%sensor, winner = %winner.life.node, "sensor moved to another node");
+            self.wake_for(&self.dirty);
+        }
+    }
+
+    fn update_interest(&self) {
+        let readers: Vec<SubscriptionId> = self.readers.lock().iter().copied().collect();
+        let mut filters = self.fanout.filters_of(readers.into_iter());
+        filters.retain(|filter| filter.nodes.is_empty() || filter.nodes.iter().any(|node| *node != self.me.node));
+        if self.interest.lock().update(filters) {
+            for life in self.directory.lives_up().into_iter().filter(|life| *life != self.me) {
+                self.send_interest(&life.node);
+            }
+        }
+    }
+
+    fn send_interest(&self, node: &NodeName) {
+        let interest = self.interest.lock();
+        if interest.version == 0 {
+            return;
+        }
+        let encode = |filters: &[Filter]| {
+            let message = Message::Interest { version: interest.version, filters: filters.to_vec() };
+            codec::encode(self.me.incarnation, &message)
+        };
+        let mut message = encode(&interest.filters);
+        if message.len() > MESSAGE_MAX {
+            // What does not fit is asked for as a whole: the receiver's own filters still hold.
+            message = encode(&[Filter::all()]);
+        }
+        drop(interest);
+        self.transport.send(node, Class::Control, Bytes::from(message));
+    }
+
+    fn send(&self, node: &NodeName, class: Class, message: &Message<'_>) {
+        self.transport.send(node, class, Bytes::from(codec::encode(self.me.incarnation, message)));
+    }
+
+    fn wake_for(&self, flag: &AtomicBool) {
+        if !flag.swap(true, Ordering::AcqRel)
+            && let Some(wake) = self.wake.read().as_ref()
+        {
+            wake();
+        }
+    }
+}
+
+impl Host for Engine {
+    fn link(&self, node: &NodeName) -> (u64, u64) {
+        self.relay.link(node)
+    }
+
+    fn heard_at(&self, life: &Life) -> Micros {
+        self.relay.heard_at(life)
+    }
+
+    fn changed(&self, change: &Change<'_>) {
+        let was_elsewhere = change.before.is_some() && change.after.is_some() && change.before != change.after;
+        self.moves.fetch_add(u64::from(was_elsewhere), Ordering::AcqRel);
+        if self.happenings.read().is_empty() {
+            return;
+        }
+        let Ok(sensor) = SensorId::new(change.sensor) else { return };
+        let sensor_type = SensorType::new(change.sensor_type).unwrap_or_default();
+        let listed = |owner: &Owner| Listed { sensor, sensor_type, owner: owner.clone() };
+        match (&change.before, &change.after) {
+            (None, Some(owner)) => self.tell(&Happening::Registered(listed(owner))),
+            (Some(owner), None) => self.tell(&Happening::Unregistered(listed(owner))),
+            (Some(before), Some(after)) if before != after => {
+                self.tell(&Happening::Moved { now: listed(after), previous: before.clone() });
+            }
+            _ => {}
+        }
+    }
+}
+
+fn reading_of(series: &Arc<Series>, sample: &Sample) -> Reading {
+    Reading {
+        series: series.clone(),
+        value: sample.value.clone(),
+        source_time: sample.source_time,
+        received_time: sample.received_time,
+        seq: sample.seq,
+    }
+}

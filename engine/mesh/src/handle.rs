@@ -1,0 +1,156 @@
+//! What an embedder holds: a registered sensor that unregisters on drop, and a subscription that ends on drop.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_core::Stream;
+use senza_core::fanout::SubscriptionId;
+use senza_core::subscription::{Contract, Ledger, Subscription};
+use senza_core::table::{AttributeIndex, Handle, Point};
+use senza_core::{Delivery, Epoch, Filter, Micros, Result, SensorId, Seq, Value};
+
+use crate::engine::{Engine, OnConflict, Sensor};
+
+/// A sensor registered on this node. Dropping the last handle of a sensor unregisters it.
+pub struct SensorHandle {
+    engine: Arc<Engine>,
+    sensor: SensorId,
+    handle: Handle,
+    epoch: Epoch,
+    left: bool,
+}
+
+impl SensorHandle {
+    /// Registers a sensor; see [`Engine::claim`].
+    ///
+    /// # Errors
+    /// As [`Engine::claim`].
+    pub fn register(engine: &Arc<Engine>, sensor: &Sensor, on_conflict: OnConflict) -> Result<Self> {
+        let (handle, epoch) = engine.claim(sensor, on_conflict)?;
+        Ok(Self { engine: engine.clone(), sensor: sensor.id.clone(), handle, epoch, left: false })
+    }
+
+    /// Which sensor it is.
+    pub fn sensor(&self) -> &SensorId {
+        &self.sensor
+    }
+
+    /// The claim's number.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The place of an attribute, made at its first use: what [`point`](Self::point) needs.
+    ///
+    /// # Errors
+    /// `Unregistered` when another node took the sensor over, `Full` beyond the attributes of one sensor.
+    pub fn attribute(&self, attribute: &str) -> Result<AttributeIndex> {
+        self.engine.attribute(self.handle, attribute)
+    }
+
+    /// Puts one reading stamped now. Looks the attribute up by name among the sensor's own.
+    ///
+    /// # Errors
+    /// As [`attribute`](Self::attribute), and `ValueTooLarge`.
+    pub fn put(&self, attribute: &str, value: Value) -> Result<Seq> {
+        self.put_at(attribute, value, self.engine.clock.now())
+    }
+
+    /// Puts one reading with the device's time, microseconds since 1970.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_at(&self, attribute: &str, value: Value, source_time: Micros) -> Result<Seq> {
+        let attribute = self.attribute(attribute)?;
+        self.engine.put(self.point(attribute, value, source_time))
+    }
+
+    /// One reading for [`Engine::put_many`], which takes points of many sensors at once.
+    pub fn point(&self, attribute: AttributeIndex, value: Value, source_time: Micros) -> Point {
+        Point { handle: self.handle, attribute, value, source_time }
+    }
+
+    /// Leaves the sensor registered when the handle is dropped; it then ends with its node or by unregistering.
+    pub fn leave(mut self) {
+        self.left = true;
+    }
+}
+
+impl Drop for SensorHandle {
+    fn drop(&mut self) {
+        if !self.left {
+            self.engine.release(self.sensor.as_str(), self.epoch);
+        }
+    }
+}
+
+/// A subscription of this node: a bounded queue of deliveries. Dropping it ends it.
+pub struct Subscriber {
+    engine: Arc<Engine>,
+    id: SubscriptionId,
+    subscription: Arc<Subscription>,
+    taken: std::collections::VecDeque<Delivery>,
+}
+
+/// Deliveries taken from the queue at a time.
+const TAKE: usize = 1024;
+
+impl Subscriber {
+    /// Subscribes; see [`Engine::watch`].
+    ///
+    /// # Errors
+    /// As [`Engine::watch`].
+    pub fn subscribe(engine: &Arc<Engine>, filter: &Filter, contract: Contract) -> Result<Self> {
+        let (id, subscription) = engine.watch(filter, contract)?;
+        Ok(Self { engine: engine.clone(), id, subscription, taken: std::collections::VecDeque::new() })
+    }
+
+    /// The contract that is kept.
+    pub fn contract(&self) -> Contract {
+        self.subscription.contract()
+    }
+
+    /// What became of every reading so far.
+    pub fn ledger(&self) -> Ledger {
+        self.subscription.ledger()
+    }
+
+    /// The next delivery; waits up to `timeout`, blocking the thread.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Option<Delivery> {
+        if self.taken.is_empty() {
+            let mut taken = Vec::new();
+            self.subscription.take_timeout(&mut taken, TAKE, timeout);
+            self.taken.extend(taken);
+        }
+        self.taken.pop_front()
+    }
+
+    /// Takes what is queued, at most `max` readings, without waiting.
+    pub fn take(&mut self, out: &mut Vec<Delivery>, max: usize) {
+        out.extend(self.taken.drain(..));
+        self.subscription.take(out, max);
+    }
+}
+
+impl Stream for Subscriber {
+    type Item = Delivery;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        if self.taken.is_empty() {
+            let mut taken = Vec::new();
+            match self.subscription.poll_take(context, &mut taken, TAKE) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(_) => self.taken.extend(taken),
+            }
+        }
+        Poll::Ready(self.taken.pop_front())
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.engine.unwatch(self.id);
+    }
+}

@@ -1,0 +1,414 @@
+//! Scripts against real engines on the simulated network. Time is virtual; every seed is printed.
+
+use senza_core::subscription::{Contract, Start};
+use senza_core::{Delivery, Error, Filter, SensorId, Seq, Value};
+use senza_mesh::cluster::Cluster;
+use senza_mesh::engine::{Happening, OnConflict, Sensor};
+use senza_mesh::handle::{SensorHandle, Subscriber};
+use senza_mesh::ownership::Timing;
+use senza_mesh::sim::LinkRules;
+
+const SECOND: i64 = 1_000_000;
+
+fn sensor(id: &str) -> Filter {
+    Filter::sensor(SensorId::new(id).unwrap())
+}
+
+fn latest() -> Contract {
+    Contract { start: Start::Latest, ..Contract::default() }
+}
+
+/// What a subscriber got: `7` a live reading, `=7` a start, `3-5!` a gap.
+fn got(subscriber: &mut Subscriber) -> Vec<String> {
+    let mut out = Vec::new();
+    subscriber.take(&mut out, usize::MAX);
+    out.into_iter()
+        .map(|delivery| match delivery {
+            Delivery::Reading(reading) => reading.seq.to_string(),
+            Delivery::Start(reading, _) => format!("={}", reading.seq),
+            Delivery::Gap(gap) => format!("{}-{}!", gap.from, gap.to),
+        })
+        .collect()
+}
+
+fn put(handle: &SensorHandle, count: usize) -> Seq {
+    (0..count).map(|n| handle.put("x", Value::I64(n as i64)).unwrap()).last().unwrap_or_default()
+}
+
+#[test]
+fn both_nodes_see_each_others_sensors() {
+    let mut cluster = Cluster::new(1, 2);
+    let _on_a = cluster.register("a", "deviceId:Some_BLE Name");
+    let _on_b = cluster.register("b", "a/b@c%d*ü");
+    cluster.settle();
+    for node in ["a", "b"] {
+        assert_eq!(cluster.owner(node, "deviceId:Some_BLE Name").as_deref(), Some("a"));
+        assert_eq!(cluster.owner(node, "a/b@c%d*ü").as_deref(), Some("b"));
+        assert_eq!(cluster.engine(node).sensors(&Filter::all()).len(), 2);
+    }
+    assert!(cluster.agree());
+}
+
+#[test]
+fn a_change_is_seen_within_milliseconds() {
+    let mut cluster = Cluster::new(2, 2);
+    let handle = cluster.register("a", "s");
+    assert!(cluster.run_until(5_000, |cluster| cluster.owner("b", "s").is_some()));
+    drop(handle);
+    assert!(cluster.run_until(5_000, |cluster| cluster.owner("b", "s").is_none()));
+}
+
+#[test]
+fn readings_flow_to_whoever_asked_in_order_and_once() {
+    let mut cluster = Cluster::new(3, 3);
+    let (watched, other) = (cluster.register("a", "watched"), cluster.register("a", "other"));
+    let mut on_b = cluster.subscribe("b", &sensor("watched"), Contract::default());
+    let mut second_on_b = cluster.subscribe("b", &Filter::pattern("watched/$*").unwrap(), Contract::default());
+    cluster.settle();
+    put(&watched, 1000);
+    put(&other, 1000);
+    cluster.settle();
+    let expected: Vec<String> = (1..=1000).map(|seq| seq.to_string()).collect();
+    assert_eq!(got(&mut on_b), expected);
+    assert_eq!(got(&mut second_on_b), expected);
+    let links = cluster.engine("a").links();
+    let to_b = links.iter().find(|link| link.node.as_str() == "b").unwrap();
+    assert_eq!(to_b.sent.readings, 1000, "each reading crosses the link once, an unwatched one never");
+    assert!(links.iter().all(|link| link.node.as_str() != "c" || link.sent.readings == 0));
+}
+
+#[test]
+fn nothing_crosses_a_link_that_nobody_asked_for() {
+    let mut cluster = Cluster::new(4, 2);
+    let handle = cluster.register("a", "s");
+    cluster.settle();
+    put(&handle, 10_000);
+    cluster.settle();
+    assert!(cluster.engine("a").links().is_empty());
+}
+
+#[test]
+fn a_subscription_is_met_by_sensors_that_come_later() {
+    let mut cluster = Cluster::new(5, 2);
+    let mut reader = cluster.subscribe("b", &Filter::all(), Contract::default());
+    cluster.settle();
+    let handle = cluster.register("a", "late");
+    put(&handle, 3);
+    let local = cluster.register("b", "local");
+    put(&local, 2);
+    cluster.settle();
+    let mut all = got(&mut reader);
+    all.sort();
+    assert_eq!(all, ["1", "1", "2", "2", "3"]);
+}
+
+#[test]
+fn latest_then_live_has_no_gap_and_no_duplicate_also_from_afar() {
+    let mut cluster = Cluster::new(6, 2);
+    let handle = cluster.register("a", "s");
+    put(&handle, 5);
+    cluster.settle();
+    let mut first = cluster.subscribe("b", &sensor("s"), latest());
+    let mut at_home = cluster.subscribe("a", &sensor("s"), latest());
+    put(&handle, 2);
+    cluster.settle();
+    assert_eq!(got(&mut at_home), ["=5", "6", "7"]);
+    assert_eq!(got(&mut first), ["=7"], "the start is where the interest met the sensor");
+    put(&handle, 1);
+    cluster.settle();
+    let mut second = cluster.subscribe("b", &sensor("s"), latest());
+    put(&handle, 1);
+    cluster.settle();
+    assert_eq!(got(&mut first), ["8", "9"]);
+    assert_eq!(got(&mut second), ["=8", "9"], "what the node holds already starts at once");
+}
+
+#[test]
+fn a_subscription_that_ended_and_returned_is_told_no_loss() {
+    let mut cluster = Cluster::new(7, 2);
+    let handle = cluster.register("a", "s");
+    let mut reader = cluster.subscribe("b", &sensor("s"), Contract::default());
+    cluster.settle();
+    put(&handle, 3);
+    cluster.settle();
+    assert_eq!(got(&mut reader), ["1", "2", "3"]);
+    drop(reader);
+    cluster.settle();
+    put(&handle, 5);
+    let mut reader = cluster.subscribe("b", &sensor("s"), Contract::default());
+    cluster.settle();
+    put(&handle, 1);
+    cluster.settle();
+    assert_eq!(got(&mut reader), ["9"]);
+}
+
+#[test]
+fn lost_frames_are_told_as_gaps_and_the_stream_goes_on() {
+    for seed in 0..40 {
+        println!("seed {seed}");
+        let mut cluster = Cluster::new(seed, 2);
+        let handle = cluster.register("a", "s");
+        let mut reader = cluster.subscribe("b", &sensor("s"), Contract::default());
+        cluster.settle();
+        cluster.set_rules(LinkRules { loss_per_mille: 200, duplicate_per_mille: 100, ..LinkRules::default() });
+        let mut last = 0;
+        for _ in 0..200 {
+            last = put(&handle, 3);
+            cluster.run_for(5_000);
+        }
+        cluster.set_rules(LinkRules::default());
+        cluster.settle();
+        last = put(&handle, 1).max(last);
+        cluster.settle();
+        let mut next = 1;
+        let mut out = Vec::new();
+        reader.take(&mut out, usize::MAX);
+        for delivery in out {
+            let (from, to) = match delivery {
+                Delivery::Reading(reading) | Delivery::Start(reading, _) => (reading.seq, reading.seq),
+                Delivery::Gap(gap) => (gap.from, gap.to),
+            };
+            // The first reading may have been lost before anything was heard of the series.
+            assert!(from == next || next == 1, "{from}-{to} after {}", next - 1);
+            next = to + 1;
+        }
+        assert_eq!(next, last + 1);
+    }
+}
+
+#[test]
+fn a_dead_nodes_sensors_are_gone_at_once_and_return_under_a_new_life() {
+    let mut cluster = Cluster::new(8, 3);
+    let handles: Vec<_> = (0..1000).map(|n| cluster.register("a", &format!("s{n}"))).collect();
+    cluster.settle();
+    let happenings = cluster.engine("b").happenings();
+    cluster.crash("a");
+    assert!(cluster.run_until(2_000, |cluster| cluster.owner("b", "s7").is_none()));
+    assert!(cluster.engine("b").sensors(&Filter::all()).is_empty());
+    let told: Vec<_> = happenings.try_iter().collect();
+    assert!(matches!(told.as_slice(), [Happening::NodeDown(life)] if life.node.as_str() == "a"), "one event: {told:?}");
+    drop(handles);
+    cluster.start("a");
+    let _again = cluster.register("a", "s7");
+    cluster.settle();
+    assert_eq!(cluster.owner("c", "s7").as_deref(), Some("a"));
+    assert_eq!(cluster.owner("c", "s8"), None, "a new life owns only what it registered");
+    assert!(cluster.agree());
+}
+
+#[test]
+fn a_node_that_stops_in_good_order_is_gone_for_good() {
+    let mut cluster = Cluster::new(9, 2);
+    let handle = cluster.register("a", "s");
+    cluster.settle();
+    drop(handle);
+    cluster.stop("a");
+    cluster.settle();
+    assert_eq!(cluster.engine("b").nodes().len(), 1);
+}
+
+#[test]
+fn a_late_joiner_learns_everything() {
+    let mut cluster = Cluster::new(10, 2);
+    let _handles: Vec<_> =
+        (0..5000).map(|n| cluster.register(if n % 2 == 0 { "a" } else { "b" }, &format!("sensor {n}"))).collect();
+    cluster.settle();
+    cluster.start("c");
+    assert!(cluster.run_until(2 * SECOND, |cluster| cluster.engine("c").sensors(&Filter::all()).len() == 5000));
+    assert!(cluster.run_until(2 * SECOND, |cluster| cluster.engine("c").synced() && cluster.agree()));
+}
+
+#[test]
+fn a_sensor_that_moves_has_one_owner_and_the_old_one_lets_go() {
+    let mut cluster = Cluster::new(11, 3);
+    let old = cluster.register("a", "s");
+    put(&old, 3);
+    let mut reader = cluster.subscribe("c", &sensor("s"), Contract::default());
+    cluster.settle();
+    let new = cluster.register("b", "s");
+    assert!(new.epoch() > old.epoch());
+    cluster.settle();
+    for node in ["a", "b", "c"] {
+        assert_eq!(cluster.owner(node, "s").as_deref(), Some("b"));
+    }
+    assert_eq!(old.put("x", Value::I64(1)), Err(Error::Unregistered), "the old owner's late readings are refused");
+    let refused = cluster.engine("a").put_by_id("s", "x", Value::I64(1), None);
+    assert!(matches!(refused, Err(Error::NotOwner { node, .. }) if node.as_str() == "b"));
+    put(&new, 2);
+    cluster.settle();
+    assert_eq!(
+        got(&mut reader),
+        ["=0"; 0].iter().map(ToString::to_string).chain(["1".into(), "2".into()]).collect::<Vec<_>>()
+    );
+    drop(old);
+    cluster.settle();
+    assert_eq!(cluster.owner("a", "s").as_deref(), Some("b"), "a late end of the old claim ends nothing");
+}
+
+#[test]
+fn a_refusal_names_the_owner() {
+    let mut cluster = Cluster::new(12, 2);
+    let _held = cluster.register("a", "s");
+    cluster.settle();
+    let refused = SensorHandle::register(cluster.engine("b"), &Sensor::new("s").unwrap(), OnConflict::Refuse);
+    assert!(matches!(refused.err(), Some(Error::NotOwner { node, .. }) if node.as_str() == "a"));
+    assert_eq!(cluster.owner("b", "s").as_deref(), Some("a"));
+}
+
+#[test]
+fn a_split_heals_to_one_owner_and_equal_views() {
+    for seed in 0..20 {
+        println!("seed {seed}");
+        let mut cluster = Cluster::new(seed, 3);
+        let _a = cluster.register("a", "both");
+        let kept = cluster.register("a", "kept");
+        cluster.settle();
+        cluster.cut("a", "b");
+        cluster.cut("a", "c");
+        assert!(cluster.run_until(5 * SECOND, |cluster| cluster.owner("b", "kept").is_none()));
+        let _b = cluster.register("b", "both");
+        let during = cluster.register("a", "during");
+        drop(kept);
+        cluster.settle();
+        cluster.heal("a", "b");
+        cluster.heal("a", "c");
+        cluster.settle();
+        for node in ["a", "b", "c"] {
+            assert_eq!(cluster.owner(node, "both").as_deref(), Some("b"), "{node}");
+            assert_eq!(cluster.owner(node, "during").as_deref(), Some("a"), "{node}");
+            assert_eq!(cluster.owner(node, "kept"), None, "{node}: what ended in the split stays ended");
+        }
+        assert!(cluster.agree());
+        drop(during);
+    }
+}
+
+#[test]
+fn owners_without_a_link_between_them_settle_through_a_third() {
+    let mut cluster = Cluster::new(13, 3);
+    cluster.cut("a", "b");
+    cluster.settle();
+    let old = cluster.register("a", "s");
+    cluster.run_for(1_000);
+    let _new = cluster.register("b", "s");
+    cluster.settle();
+    assert_eq!(cluster.owner("c", "s").as_deref(), Some("b"));
+    assert_eq!(old.put("x", Value::I64(1)), Err(Error::Unregistered), "a heard of it from c");
+}
+
+#[test]
+fn a_one_way_link_counts_as_none() {
+    let mut cluster = Cluster::new(14, 2);
+    let _a = cluster.register("a", "on a");
+    let _b = cluster.register("b", "on b");
+    cluster.settle();
+    cluster.cut_one_way("a", "b");
+    cluster.settle();
+    assert_eq!((cluster.owner("b", "on a"), cluster.owner("a", "on b")), (None, None));
+    cluster.heal("a", "b");
+    cluster.settle();
+    assert_eq!(cluster.owner("b", "on a").as_deref(), Some("a"));
+    assert_eq!(cluster.owner("a", "on b").as_deref(), Some("b"));
+}
+
+#[test]
+fn messages_lost_doubled_and_overtaking_end_in_equal_views() {
+    for seed in 0..30 {
+        println!("seed {seed}");
+        let rules = LinkRules {
+            loss_per_mille: 150,
+            duplicate_per_mille: 150,
+            reorder_per_mille: 300,
+            delay_us: (50, 30_000),
+            ..LinkRules::default()
+        };
+        let mut cluster = Cluster::with(seed, 3, rules, Timing::default());
+        let mut held = Vec::new();
+        for round in 0..60 {
+            let node = ["a", "b", "c"][round % 3];
+            held.push(cluster.register(node, &format!("s{}", round % 17)));
+            if round % 4 == 3 {
+                held.remove(round % held.len());
+            }
+            cluster.run_for(3_000);
+        }
+        cluster.set_rules(LinkRules::default());
+        cluster.settle();
+        assert!(cluster.agree(), "views differ after quiet");
+        for n in 0..17 {
+            let owners: Vec<_> = ["a", "b", "c"].map(|node| cluster.owner(node, &format!("s{n}"))).into();
+            assert!(owners.windows(2).all(|pair| pair[0] == pair[1]), "s{n}: {owners:?}");
+            let local =
+                ["a", "b", "c"].iter().filter(|node| cluster.engine(node).view(&format!("s{n}")).is_some()).count();
+            assert!(local <= 1, "s{n} lives on {local} nodes");
+        }
+    }
+}
+
+#[test]
+fn a_clock_set_back_before_a_restart_does_not_hide_the_new_life() {
+    let mut cluster = Cluster::new(15, 2);
+    let _old = cluster.register("a", "s");
+    cluster.settle();
+    cluster.crash("a");
+    cluster.skew("a", -3600 * SECOND);
+    cluster.start("a");
+    let _new = cluster.register("a", "s");
+    cluster.settle();
+    assert_eq!(cluster.owner("b", "s").as_deref(), Some("a"));
+    assert!(cluster.agree());
+}
+
+#[test]
+fn a_stalled_reader_loses_by_contract_and_disturbs_nobody() {
+    let mut cluster = Cluster::new(16, 2);
+    let handle = cluster.register("a", "s");
+    let mut slow = cluster.subscribe("b", &sensor("s"), Contract { queue_max: 10, ..Contract::default() });
+    let mut quick = cluster.subscribe("b", &sensor("s"), Contract::default());
+    cluster.settle();
+    put(&handle, 1000);
+    cluster.settle();
+    assert_eq!(got(&mut quick).len(), 1000);
+    let told = got(&mut slow);
+    assert_eq!(told[0], "1-990!");
+    assert_eq!(told.len(), 11);
+    let ledger = slow.ledger();
+    assert_eq!((ledger.offered, ledger.delivered, ledger.dropped, ledger.queued), (1000, 10, 990, 0));
+}
+
+#[test]
+fn questions_are_answered_by_the_owner() {
+    let mut cluster = Cluster::new(17, 2);
+    let handle = cluster.register("a", "s");
+    put(&handle, 5);
+    cluster.settle();
+    let question = senza_core::codec::Question {
+        sensor: SensorId::new("s").unwrap(),
+        attribute: senza_core::AttributeId::new("x").unwrap(),
+        from: i64::MIN,
+        to: i64::MAX,
+        last: 2,
+    };
+    let mut answer = cluster.engine("b").ask(question).unwrap();
+    cluster.settle();
+    let seqs: Vec<Seq> = answer.try_recv().unwrap().iter().map(|reading| reading.seq).collect();
+    assert_eq!(seqs, [4, 5]);
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let run = |seed| {
+        let rules = LinkRules { loss_per_mille: 100, reorder_per_mille: 100, ..LinkRules::default() };
+        let mut cluster = Cluster::with(seed, 3, rules, Timing::default());
+        let _reader = cluster.subscribe("b", &Filter::all(), latest());
+        let handles: Vec<_> = (0..50).map(|n| cluster.register("a", &format!("s{n}"))).collect();
+        handles.iter().for_each(|handle| {
+            put(handle, 3);
+        });
+        cluster.crash("c");
+        cluster.settle();
+        cluster.trace()
+    };
+    assert_eq!(run(5), run(5));
+    assert_ne!(run(5), run(6));
+}
