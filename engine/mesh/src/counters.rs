@@ -51,8 +51,6 @@ counters! {
     messages_refused,
     /// Frames of other nodes that did not decode.
     frames_refused,
-    /// Messages lost because the queue behind the transport was full.
-    inbox_overflow,
     /// Events lost because a queue of events was full.
     events_lost,
 }

@@ -137,6 +137,9 @@ pub struct LinkView {
     pub received: LinkCounts,
 }
 
+/// Sees a series, its counter, its latest sample and its watchers.
+type VisitSeries<'a> = &'a mut dyn FnMut(&Arc<Series>, Seq, Option<&Sample>, &mut Watchers);
+
 /// Events queued for one reader; beyond, they are lost and counted.
 pub const HAPPENINGS_MAX: usize = 65_536;
 /// Questions to other nodes on their way at a time.
@@ -459,11 +462,6 @@ impl Engine {
         (self.counters.read(), self.ownership.lock().counts())
     }
 
-    /// The running counters.
-    pub(crate) fn running_counters(&self) -> &Counters {
-        &self.counters
-    }
-
     /// What happens from now on, in order per sensor, on a queue of [`HAPPENINGS_MAX`]. Dropping it ends it.
     pub fn happenings(&self) -> Receiver<Happening> {
         let (sender, receiver) = crossbeam_channel::bounded(HAPPENINGS_MAX);
@@ -541,12 +539,7 @@ impl Engine {
     }
 
     /// Visits the series of the named sensors; with none named those of all, if `all` says so.
-    fn visit(
-        &self,
-        named: &[SensorId],
-        all: bool,
-        visit: &mut dyn FnMut(&Arc<Series>, Seq, Option<&Sample>, &mut Watchers),
-    ) {
+    fn visit(&self, named: &[SensorId], all: bool, visit: VisitSeries<'_>) {
         if named.is_empty() && all {
             (0..self.table.shard_count()).for_each(|shard| self.table.visit_series(shard, &mut *visit));
         }

@@ -1,8 +1,22 @@
 //! The network seam of senza, and the engine behind it.
+//!
+//! In order of reading:
+//!
+//! - [`transport`]: the seam: opaque messages, hints of who is there.
+//! - [`clock`]: time, real or virtual.
+//! - [`ownership`]: what to say of one's own sensors, what to make of what others say.
+//! - [`relay`]: readings to whoever asked, and nothing else.
+//! - [`engine`]: joins these with the table, the directory and the fanout.
+//! - [`handle`]: a registered sensor, a subscription.
+//! - [`driver`]: threads that drive an engine in real time.
+//! - [`sim`], [`cluster`]: a simulated network, and engines on it in virtual time.
+//! - `zenoh_transport`, `zenoh_plain`, `zenoh_client` (feature `zenoh`): the seam over Zenoh, the key space that plain
+//!   clients see, and such a client.
 
 pub mod clock;
 pub mod cluster;
 pub mod counters;
+pub mod driver;
 pub mod engine;
 pub mod handle;
 pub mod ownership;

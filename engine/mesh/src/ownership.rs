@@ -198,7 +198,7 @@ impl Ownership {
     /// A token was seen: a hint to introduce oneself.
     pub fn token(&mut self, life: &Life, directory: &Directory, now: Micros, host: &dyn Host) -> Vec<Effect> {
         if life.node == self.me.node {
-            return if life.incarnation == self.me.incarnation { Vec::new() } else { vec![Effect::Twin(life.clone())] };
+            return Vec::new();
         }
         let beacon = self.beacon(directory, now, host);
         let ask = codec::encode(self.me.incarnation, &Message::DigestAsk);

@@ -330,10 +330,12 @@ impl Outgoing {
 
     /// Waits for something to send. Answers false when the link is closed.
     pub fn wait(&self, timeout: Duration) -> bool {
-        let blocked = {
-            let state = self.state.lock();
-            state.writer.number() >= state.credit
-        };
+        let state = self.state.lock();
+        let blocked = state.writer.number() >= state.credit;
+        if !blocked && (state.start.is_some() || !state.taken.is_empty()) {
+            return !self.subscription.is_closed();
+        }
+        drop(state);
         self.subscription.wait(timeout, blocked)
     }
 
