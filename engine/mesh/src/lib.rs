@@ -23,3 +23,9 @@ pub mod ownership;
 pub mod relay;
 pub mod sim;
 pub mod transport;
+#[cfg(feature = "zenoh")]
+pub mod zenoh_client;
+#[cfg(feature = "zenoh")]
+pub mod zenoh_plain;
+#[cfg(feature = "zenoh")]
+pub mod zenoh_transport;

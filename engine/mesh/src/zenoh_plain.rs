@@ -1,0 +1,338 @@
+//! The plain key space: what a Zenoh client without any code of ours can put, get and subscribe to.
+//!
+//! Carries (key, encoding, bytes) and knows nothing of what they mean; a [`PlainService`] does. Callbacks only queue;
+//! a few threads of its own call the service and reply.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use parking_lot::{Condvar, Mutex};
+use zenoh::Wait;
+use zenoh::bytes::Encoding;
+use zenoh::matching::MatchingListener;
+use zenoh::pubsub::{Publisher, Subscriber};
+use zenoh::qos::CongestionControl;
+use zenoh::query::{Query, Queryable};
+use zenoh::sample::{Locality, Sample, SampleKind};
+
+use crate::zenoh_transport::{OpenError, ZenohTransport};
+
+/// Puts waiting for the service; beyond, they are dropped and counted.
+pub const PUTS_MAX: usize = 65_536;
+/// Queries waiting for the service; beyond, they are answered `busy`.
+pub const QUERIES_MAX: usize = 4096;
+/// Threads that answer queries.
+const QUERY_THREADS: usize = 2;
+
+/// One reply to a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlainReply {
+    /// The key it is about.
+    pub key: String,
+    /// How the payload is encoded.
+    pub encoding: &'static str,
+    /// The payload.
+    pub payload: Vec<u8>,
+}
+
+/// A query as it came.
+#[derive(Debug)]
+pub struct PlainQuery<'a> {
+    /// The key expression as asked.
+    pub key: &'a str,
+    /// What stood behind `?`.
+    pub parameters: &'a str,
+    /// Encoding and payload, if it carries one.
+    pub payload: Option<(&'a str, &'a [u8])>,
+}
+
+/// Whoever knows what the keys mean. Called on threads of the plain key space; it may take its time.
+pub trait PlainService: Send + Sync + 'static {
+    /// A put below `<root>/in/<me>/`; `path` is what follows there.
+    fn put(&self, path: &str, encoding: &str, payload: &[u8]);
+    /// A delete below `<root>/in/<me>/`.
+    fn delete(&self, path: &str);
+    /// A query on any of our keys: replies, or one error for the asker to read.
+    ///
+    /// # Errors
+    /// A sentence that names the thing and the rule.
+    fn get(&self, query: &PlainQuery<'_>) -> Result<Vec<PlainReply>, String>;
+}
+
+/// Counts of the plain key space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlainCounts {
+    /// Puts and deletes taken.
+    pub puts: u64,
+    /// Puts dropped because too many were waiting.
+    pub puts_dropped: u64,
+    /// Queries answered.
+    pub queries: u64,
+    /// Queries refused because too many were waiting.
+    pub queries_refused: u64,
+    /// Readings and records published.
+    pub published: u64,
+    /// Bytes of their payloads.
+    pub published_bytes: u64,
+}
+
+/// One node's plain key space.
+pub struct ZenohPlain {
+    transport: Arc<ZenohTransport>,
+    counts: Arc<Counts>,
+    readings: Watched,
+    sensors: Watched,
+    declared: Mutex<Option<Declared>>,
+}
+
+struct Declared {
+    subscriber: Subscriber<()>,
+    queryables: Vec<Queryable<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    puts: AtomicU64,
+    puts_dropped: AtomicU64,
+    queries: AtomicU64,
+    queries_refused: AtomicU64,
+    published: AtomicU64,
+    published_bytes: AtomicU64,
+}
+
+/// Whether some client subscribes to a part of the key space.
+struct Watched {
+    state: Arc<WatchState>,
+    _publisher: Publisher<'static>,
+    _listener: MatchingListener<()>,
+}
+
+struct WatchState {
+    /// Whether somebody matches, and whether this node is closing.
+    flags: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+/// Waits for clients of one part of the key space.
+#[derive(Clone)]
+pub struct Watch {
+    state: Arc<WatchState>,
+}
+
+// === impl ZenohPlain ===
+
+impl ZenohPlain {
+    /// Declares the plain key space and starts its threads. Call it before the node announces itself.
+    ///
+    /// # Errors
+    /// What Zenoh says.
+    pub fn serve(transport: &Arc<ZenohTransport>, service: Arc<dyn PlainService>) -> Result<Arc<Self>, OpenError> {
+        let (root, me) = (transport.root(), &transport.me().node);
+        let counts = Arc::new(Counts::default());
+        let (puts, puts_mail) = bounded(PUTS_MAX);
+        let (queries, queries_mail) = bounded(QUERIES_MAX);
+        let session = transport.session();
+        let subscriber =
+            session.declare_subscriber(format!("{root}/in/{me}/**")).callback(put_callback(puts, &counts)).wait()?;
+        let mut queryables = Vec::new();
+        for part in [
+            format!("in/{me}/**"),
+            "readings/**".to_owned(),
+            "sensors/**".to_owned(),
+            format!("nodes/{me}"),
+            format!("nodes/{me}/**"),
+            format!("do/{me}/**"),
+        ] {
+            let callback = query_callback(queries.clone(), &counts);
+            queryables.push(session.declare_queryable(format!("{root}/{part}")).callback(callback).wait()?);
+        }
+        let mut threads = vec![put_thread(puts_mail, service.clone(), format!("{root}/in/{me}/"))];
+        threads.extend((0..QUERY_THREADS).map(|_| query_thread(queries_mail.clone(), service.clone(), counts.clone())));
+        let declared = Mutex::new(Some(Declared { subscriber, queryables, threads }));
+        let readings = Watched::new(transport, "readings")?;
+        let sensors = Watched::new(transport, "sensors")?;
+        Ok(Arc::new(Self { transport: transport.clone(), counts, readings, sensors, declared }))
+    }
+
+    /// Whether and when some client subscribes to readings.
+    pub fn readings_watch(&self) -> Watch {
+        Watch { state: self.readings.state.clone() }
+    }
+
+    /// Whether and when some client subscribes to sensors.
+    pub fn sensors_watch(&self) -> Watch {
+        Watch { state: self.sensors.state.clone() }
+    }
+
+    /// Publishes to whoever subscribes. Costs a route look-up; declares nothing.
+    pub fn publish(&self, key: &str, encoding: &'static str, payload: String) {
+        self.counts.published.fetch_add(1, Ordering::Relaxed);
+        self.counts.published_bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
+        let put = self.transport.session().put(key, payload).encoding(Encoding::from(encoding));
+        let sent = put.congestion_control(CongestionControl::Drop).allowed_destination(Locality::Remote).wait();
+        if let Err(error) = sent {
+            tracing::debug!(%error, key, "publish");
+        }
+    }
+
+    /// Publishes that a key is no more.
+    pub fn delete(&self, key: &str) {
+        self.counts.published.fetch_add(1, Ordering::Relaxed);
+        let delete = self.transport.session().delete(key);
+        let sent = delete.congestion_control(CongestionControl::Drop).allowed_destination(Locality::Remote).wait();
+        if let Err(error) = sent {
+            tracing::debug!(%error, key, "delete");
+        }
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> PlainCounts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        PlainCounts {
+            puts: read(&self.counts.puts),
+            puts_dropped: read(&self.counts.puts_dropped),
+            queries: read(&self.counts.queries),
+            queries_refused: read(&self.counts.queries_refused),
+            published: read(&self.counts.published),
+            published_bytes: read(&self.counts.published_bytes),
+        }
+    }
+
+    /// Takes all declarations back and waits for what is under way.
+    pub fn close(&self) {
+        for watched in [&self.readings, &self.sensors] {
+            watched.state.flags.lock().1 = true;
+            watched.state.changed.notify_all();
+        }
+        let Some(declared) = self.declared.lock().take() else { return };
+        // Undeclaring drops the callbacks and with them the senders: the threads drain and end.
+        if let Err(error) = declared.subscriber.undeclare().wait() {
+            tracing::debug!(%error, "undeclare");
+        }
+        for queryable in declared.queryables {
+            if let Err(error) = queryable.undeclare().wait() {
+                tracing::debug!(%error, "undeclare");
+            }
+        }
+        for thread in declared.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the plain key space had panicked");
+            }
+        }
+    }
+}
+
+fn put_callback(puts: Sender<Sample>, counts: &Arc<Counts>) -> impl Fn(Sample) + Send + Sync + 'static {
+    let counts = counts.clone();
+    move |sample| {
+        let counter = match puts.try_send(sample) {
+            Ok(()) => &counts.puts,
+            Err(_) => &counts.puts_dropped,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn query_callback(queries: Sender<Query>, counts: &Arc<Counts>) -> impl Fn(Query) + Send + Sync + 'static {
+    let counts = counts.clone();
+    move |query| {
+        if let Err(TrySendError::Full(query)) = queries.try_send(query) {
+            counts.queries_refused.fetch_add(1, Ordering::Relaxed);
+            // No call into Zenoh here; a query dropped without a reply ends for its asker.
+            drop(query);
+        }
+    }
+}
+
+fn put_thread(puts: Receiver<Sample>, service: Arc<dyn PlainService>, prefix: String) -> JoinHandle<()> {
+    spawn("senza-plain-in", move || {
+        for sample in puts {
+            let Some(path) = sample.key_expr().as_str().strip_prefix(&prefix) else { continue };
+            match sample.kind() {
+                SampleKind::Put => service.put(path, &sample.encoding().to_string(), &sample.payload().to_bytes()),
+                SampleKind::Delete => service.delete(path),
+            }
+        }
+    })
+}
+
+fn query_thread(queries: Receiver<Query>, service: Arc<dyn PlainService>, counts: Arc<Counts>) -> JoinHandle<()> {
+    spawn("senza-plain-get", move || {
+        for query in queries {
+            answer(&query, service.as_ref());
+            counts.queries.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+}
+
+fn answer(query: &Query, service: &dyn PlainService) {
+    let encoding = query.encoding().map(ToString::to_string).unwrap_or_default();
+    let payload = query.payload().map(|payload| payload.to_bytes());
+    let asked = PlainQuery {
+        key: query.key_expr().as_str(),
+        parameters: query.parameters().as_str(),
+        payload: payload.as_ref().map(|payload| (encoding.as_str(), payload.as_ref())),
+    };
+    let sent = match service.get(&asked) {
+        Ok(replies) => replies.into_iter().try_for_each(|reply| {
+            query.reply(reply.key, reply.payload).encoding(Encoding::from(reply.encoding)).wait()
+        }),
+        Err(reason) => query.reply_err(reason).encoding(Encoding::TEXT_PLAIN).wait(),
+    };
+    if let Err(error) = sent {
+        tracing::debug!(%error, key = asked.key, "reply");
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).expect("the system has room for a thread")
+}
+
+// === impl Watched ===
+
+impl Watched {
+    fn new(transport: &ZenohTransport, part: &str) -> Result<Self, OpenError> {
+        let state = Arc::new(WatchState { flags: Mutex::new((false, false)), changed: Condvar::new() });
+        let publisher = transport
+            .session()
+            .declare_publisher(format!("{}/{part}/**", transport.root()))
+            .allowed_destination(Locality::Remote)
+            .wait()?;
+        let told = state.clone();
+        let listener = publisher
+            .matching_listener()
+            .callback(move |status| {
+                told.flags.lock().0 = status.matching();
+                told.changed.notify_all();
+            })
+            .wait()?;
+        if publisher.matching_status().wait()?.matching() {
+            state.flags.lock().0 = true;
+        }
+        Ok(Self { state, _publisher: publisher, _listener: listener })
+    }
+}
+
+impl Watch {
+    /// Whether some client subscribes now.
+    pub fn is_on(&self) -> bool {
+        self.state.flags.lock().0
+    }
+
+    /// Blocks until some client subscribes; answers false when the node closes.
+    pub fn wait(&self) -> bool {
+        let mut flags = self.state.flags.lock();
+        while !flags.0 && !flags.1 {
+            self.state.changed.wait(&mut flags);
+        }
+        !flags.1
+    }
+
+    /// Whether the node closes.
+    pub fn is_closed(&self) -> bool {
+        self.state.flags.lock().1
+    }
+}

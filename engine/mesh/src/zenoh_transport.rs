@@ -1,0 +1,430 @@
+//! The seam over Zenoh: one session, one liveliness token, a handful of declarations, one publisher per destination.
+//!
+//! Nothing per sensor is ever declared. Messages to one node travel on a key of their own
+//! (`<root>/@to/<dst>/<src>/<class>`), since a put to several destinations is a sequential loop and a stuck one would
+//! hold up the others; beacons and deltas go to all on `<root>/@own/<src>`. Everything is sent with Drop: a Block would
+//! hold its caller for 5 s and then close the link. Callbacks only hand over; they run on Zenoh's own threads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use senza_core::{Incarnation, Life, NodeName};
+use zenoh::Wait;
+use zenoh::liveliness::LivelinessToken;
+use zenoh::pubsub::{Publisher, Subscriber};
+use zenoh::qos::{CongestionControl, Priority};
+use zenoh::sample::{Locality, Sample, SampleKind};
+
+use crate::transport::{Class, Event, Inbox, LinkTraffic, MESSAGE_MAX, Transport};
+
+/// How a node joins the network.
+#[derive(Clone, Debug)]
+pub struct ZenohOptions {
+    /// This node's name.
+    pub node: NodeName,
+    /// This life's incarnation, raised where a higher one of this name was heard of.
+    pub incarnation: Incarnation,
+    /// The first chunks of all keys.
+    pub root: String,
+    /// Endpoints to listen on, like `tcp/127.0.0.1:7447`; port 0 picks one.
+    pub listen: Vec<String>,
+    /// Endpoints of seeds; gossip completes the clique.
+    pub connect: Vec<String>,
+    /// After so long of silence a link is closed, milliseconds.
+    pub lease_ms: u64,
+    /// Further settings of Zenoh: path and JSON5 value. They override ours.
+    pub settings: Vec<(String, String)>,
+}
+
+/// Why a node cannot join the network.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// An endpoint to listen on is taken or not this machine's.
+    #[error("cannot listen on {endpoint}: {reason}")]
+    Listen {
+        /// The endpoint.
+        endpoint: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// Another node of this name is up.
+    #[error(
+        "the name {name} is held by a node that is up (incarnation {incarnation}); names are unique, choose another"
+    )]
+    NameTaken {
+        /// The name.
+        name: NodeName,
+        /// Its holder's life.
+        incarnation: Incarnation,
+    },
+    /// A setting that Zenoh does not take.
+    #[error("Zenoh setting {path} = {value}: {reason}")]
+    Setting {
+        /// Where.
+        path: String,
+        /// What.
+        value: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Zenoh refused.
+    #[error("Zenoh: {0}")]
+    Zenoh(String),
+}
+
+impl From<zenoh::Error> for OpenError {
+    fn from(error: zenoh::Error) -> Self {
+        Self::Zenoh(error.to_string())
+    }
+}
+
+/// Destinations whose publishers are kept.
+const PUBLISHERS_MAX: usize = 4096;
+/// How long the holder of a name has to answer.
+const NAME_ANSWER: Duration = Duration::from_secs(1);
+/// How long a first link to a seed is waited for.
+const FIRST_LINK: Duration = Duration::from_secs(1);
+
+/// One node's way into the network.
+pub struct ZenohTransport {
+    me: Life,
+    root: String,
+    session: zenoh::Session,
+    listening: Vec<String>,
+    own: Publisher<'static>,
+    publishers: RwLock<BTreeMap<(NodeName, Class), Arc<Publisher<'static>>>>,
+    counts: Arc<Counts>,
+    declared: Mutex<Declared>,
+}
+
+/// What ends with the transport, in the order it is ended.
+#[derive(Default)]
+struct Declared {
+    token: Option<LivelinessToken>,
+    subscribers: Vec<Subscriber<()>>,
+}
+
+/// Messages and bytes, sent and received.
+#[derive(Default)]
+struct Counts {
+    by_node: RwLock<BTreeMap<NodeName, Arc<[AtomicU64; 4]>>>,
+    broadcast: [AtomicU64; 4],
+    foreign: AtomicU64,
+}
+
+const SENT: usize = 0;
+const RECEIVED: usize = 2;
+
+// === impl ZenohTransport ===
+
+impl ZenohTransport {
+    /// Opens the session and its subscribers. Others see the node once it [announces](Self::announce) itself.
+    /// Blocks for up to a few seconds.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is in the way.
+    pub fn open(options: ZenohOptions, inbox: Arc<dyn Inbox>) -> Result<Arc<Self>, OpenError> {
+        let listening = options.listen.iter().map(|endpoint| free_endpoint(endpoint)).collect::<Result<Vec<_>, _>>()?;
+        let session = zenoh::open(config(&options, &listening)?).wait()?;
+        let root = options.root.clone();
+        let held = name_holder(&session, &options)?;
+        let incarnation = options.incarnation.max(held.map_or(0, |held| held + 1));
+        let me = Life { node: options.node.clone(), incarnation };
+        let counts = Arc::new(Counts::default());
+        let own = session
+            .declare_publisher(format!("{root}/@own/{}", me.node))
+            .congestion_control(CongestionControl::Drop)
+            .priority(Priority::InteractiveHigh)
+            .express(true)
+            .allowed_destination(Locality::Remote)
+            .wait()?;
+        let subscribers = subscribe(&session, &root, &me, &counts, &inbox)?;
+        Ok(Arc::new(Self {
+            me,
+            root,
+            session,
+            listening,
+            own,
+            publishers: RwLock::default(),
+            counts,
+            declared: Mutex::new(Declared { token: None, subscribers }),
+        }))
+    }
+
+    /// Shows the node to others: declares its token. To be called last, when everything else is declared.
+    ///
+    /// # Errors
+    /// What Zenoh says.
+    pub fn announce(&self) -> Result<(), OpenError> {
+        let key = format!("{}/nodes/{}/{}", self.root, self.me.node, self.me.incarnation);
+        self.declared.lock().token = Some(self.session.liveliness().declare_token(key).wait()?);
+        Ok(())
+    }
+
+    /// This life.
+    pub fn me(&self) -> &Life {
+        &self.me
+    }
+
+    /// The first chunks of all keys.
+    pub fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// Where the node listens, ports filled in.
+    pub fn listening(&self) -> &[String] {
+        &self.listening
+    }
+
+    /// The session's Zenoh id, as others see it.
+    pub fn zid(&self) -> String {
+        self.session.zid().to_string()
+    }
+
+    pub(crate) fn session(&self) -> &zenoh::Session {
+        &self.session
+    }
+
+    fn publisher(&self, to: &NodeName, class: Class) -> Option<Arc<Publisher<'static>>> {
+        let key = (to.clone(), class);
+        if let Some(publisher) = self.publishers.read().get(&key) {
+            return Some(publisher.clone());
+        }
+        let (chunk, priority) = match class {
+            Class::Control => ("c", Priority::InteractiveHigh),
+            Class::Frame => ("f", Priority::Data),
+            Class::Bulk => ("b", Priority::DataLow),
+        };
+        let mut publishers = self.publishers.write();
+        if publishers.len() >= PUBLISHERS_MAX {
+            publishers.clear();
+        }
+        let publisher = self
+            .session
+            .declare_publisher(format!("{}/@to/{to}/{}/{chunk}", self.root, self.me.node))
+            .congestion_control(CongestionControl::Drop)
+            .priority(priority)
+            .express(true)
+            .allowed_destination(Locality::Remote)
+            .wait();
+        let publisher = Arc::new(publisher.ok()?);
+        publishers.insert(key, publisher.clone());
+        Some(publisher)
+    }
+}
+
+impl Transport for ZenohTransport {
+    fn send(&self, to: &NodeName, class: Class, message: Bytes) -> bool {
+        if message.len() > MESSAGE_MAX {
+            return false;
+        }
+        let Some(publisher) = self.publisher(to, class) else { return false };
+        self.counts.of(to).add(SENT, message.len());
+        publisher.put(message).wait().is_ok()
+    }
+
+    fn broadcast(&self, message: Bytes) {
+        self.counts.broadcast.add(SENT, message.len());
+        if let Err(error) = self.own.put(message).wait() {
+            tracing::debug!(%error, "broadcast");
+        }
+    }
+
+    fn traffic(&self) -> Vec<LinkTraffic> {
+        let read = |node: Option<NodeName>, counts: &[AtomicU64; 4]| {
+            let [sent, sent_bytes, received, received_bytes] =
+                [0, 1, 2, 3].map(|at| counts[at].load(Ordering::Relaxed));
+            LinkTraffic { node, sent: (sent, sent_bytes), received: (received, received_bytes) }
+        };
+        let by_node = self.counts.by_node.read();
+        let links = by_node.iter().map(|(node, counts)| read(Some(node.clone()), counts));
+        links.chain([read(None, &self.counts.broadcast)]).collect()
+    }
+
+    fn close(&self) {
+        let declared = std::mem::take(&mut *self.declared.lock());
+        if let Some(token) = declared.token
+            && let Err(error) = token.undeclare().wait()
+        {
+            tracing::debug!(%error, "token");
+        }
+        drop(declared.subscribers);
+        self.publishers.write().clear();
+        if let Err(error) = self.session.close().wait() {
+            tracing::debug!(%error, "close");
+        }
+    }
+}
+
+// === opening ===
+
+fn config(options: &ZenohOptions, listening: &[String]) -> Result<zenoh::Config, OpenError> {
+    let list = |endpoints: &[String]| format!("{endpoints:?}");
+    let ours = [
+        ("mode", "\"peer\"".to_owned()),
+        ("listen/endpoints", list(listening)),
+        ("connect/endpoints", list(&options.connect)),
+        // A seed that is not there yet is tried again in the background.
+        ("connect/timeout_ms", "-1".to_owned()),
+        ("connect/exit_on_failure", "false".to_owned()),
+        ("scouting/multicast/enabled", "false".to_owned()),
+        ("scouting/gossip/enabled", "true".to_owned()),
+        (
+            "scouting/gossip/autoconnect_strategy",
+            r#"{ peer: { to_router: "always", to_peer: "greater-zid" } }"#.to_owned(),
+        ),
+        ("transport/unicast/max_sessions", "1000".to_owned()),
+        ("transport/unicast/accept_pending", "1000".to_owned()),
+        ("transport/link/tx/lease", options.lease_ms.to_string()),
+        ("transport/link/rx/max_message_size", (2 * MESSAGE_MAX).to_string()),
+        ("adminspace/enabled", "false".to_owned()),
+    ];
+    let mut config = zenoh::Config::default();
+    let theirs = options.settings.iter().map(|(path, value)| (path.as_str(), value.clone()));
+    for (path, value) in ours.into_iter().chain(theirs) {
+        config.insert_json5(path, &value).map_err(|error| OpenError::Setting {
+            path: path.to_owned(),
+            value,
+            reason: error.to_string(),
+        })?;
+    }
+    Ok(config)
+}
+
+/// Tries a TCP endpoint, so that a taken port is told by name; fills in a free port for port 0.
+fn free_endpoint(endpoint: &str) -> Result<String, OpenError> {
+    let Some(address) = endpoint.strip_prefix("tcp/") else { return Ok(endpoint.to_owned()) };
+    let refuse = |reason: String| OpenError::Listen { endpoint: endpoint.to_owned(), reason };
+    let listener = std::net::TcpListener::bind(address).map_err(|error| refuse(error.to_string()))?;
+    let bound = listener.local_addr().map_err(|error| refuse(error.to_string()))?;
+    Ok(if address.ends_with(":0") { format!("tcp/{bound}") } else { endpoint.to_owned() })
+}
+
+/// The highest incarnation of this name whose token is seen but that does not answer: a life that crashed.
+fn name_holder(session: &zenoh::Session, options: &ZenohOptions) -> Result<Option<Incarnation>, OpenError> {
+    if options.connect.is_empty() {
+        return Ok(None);
+    }
+    await_first_link(session);
+    let (root, name) = (&options.root, &options.node);
+    let tokens = session.liveliness().get(format!("{root}/nodes/{name}/*")).timeout(NAME_ANSWER).wait()?;
+    let incarnations = tokens.iter().filter_map(|reply| {
+        let sample = reply.into_result().ok()?;
+        token_life(root, sample.key_expr().as_str()).map(|life| life.incarnation)
+    });
+    let Some(incarnation) = incarnations.max() else { return Ok(None) };
+    let answers = session.get(format!("{root}/nodes/{name}")).timeout(NAME_ANSWER).wait()?;
+    if answers.iter().any(|reply| reply.result().is_ok()) {
+        return Err(OpenError::NameTaken { name: name.clone(), incarnation });
+    }
+    Ok(Some(incarnation))
+}
+
+/// Waits until some link is there, or a second has passed: seeds may come later.
+fn await_first_link(session: &zenoh::Session) {
+    let step = Duration::from_millis(20);
+    let never = crossbeam_channel::never::<()>();
+    for _ in 0..FIRST_LINK.as_millis() / step.as_millis() {
+        if session.info().peers_zid().wait().next().is_some() {
+            return;
+        }
+        let _timed_out = never.recv_timeout(step);
+    }
+}
+
+fn subscribe(
+    session: &zenoh::Session,
+    root: &str,
+    me: &Life,
+    counts: &Arc<Counts>,
+    inbox: &Arc<dyn Inbox>,
+) -> Result<Vec<Subscriber<()>>, OpenError> {
+    let take = |prefix: String| {
+        let (counts, inbox) = (counts.clone(), inbox.clone());
+        move |sample: Sample| match sender(&prefix, sample.key_expr().as_str()) {
+            Some((from, class)) => {
+                let bytes = Bytes::copy_from_slice(&sample.payload().to_bytes());
+                counts.of(&from).add(RECEIVED, bytes.len());
+                inbox.deliver(Event::Message { from, class, bytes });
+            }
+            None => {
+                counts.foreign.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    let to_me = format!("{root}/@to/{}/", me.node);
+    let to_all = format!("{root}/@own/");
+    let unicast = session
+        .declare_subscriber(format!("{to_me}**"))
+        .allowed_origin(Locality::Remote)
+        .callback(take(to_me))
+        .wait()?;
+    let broadcast = session
+        .declare_subscriber(format!("{to_all}*"))
+        .allowed_origin(Locality::Remote)
+        .callback(take(to_all))
+        .wait()?;
+    let (prefix, me, inbox) = (root.to_owned(), me.clone(), inbox.clone());
+    let tokens = session
+        .liveliness()
+        .declare_subscriber(format!("{root}/nodes/**"))
+        .history(true)
+        .callback(move |sample: Sample| {
+            let Some(life) = token_life(&prefix, sample.key_expr().as_str()).filter(|life| *life != me) else { return };
+            inbox.deliver(match sample.kind() {
+                SampleKind::Put => Event::Token(life),
+                SampleKind::Delete => Event::TokenGone(life),
+            });
+        })
+        .wait()?;
+    Ok(vec![unicast, broadcast, tokens])
+}
+
+/// Reads the sender and the class out of a key behind its prefix: `<src>/<class>`, or `<src>` of a broadcast.
+fn sender(prefix: &str, key: &str) -> Option<(NodeName, Class)> {
+    let rest = key.strip_prefix(prefix)?;
+    let (source, class) = match rest.split_once('/') {
+        None => (rest, Class::Control),
+        Some((source, "c")) => (source, Class::Control),
+        Some((source, "f")) => (source, Class::Frame),
+        Some((source, "b")) => (source, Class::Bulk),
+        Some(_) => return None,
+    };
+    Some((NodeName::new(source).ok()?, class))
+}
+
+/// Reads a life out of a token's key.
+fn token_life(root: &str, key: &str) -> Option<Life> {
+    let (node, incarnation) = key.strip_prefix(root)?.strip_prefix("/nodes/")?.split_once('/')?;
+    Some(Life { node: NodeName::new(node).ok()?, incarnation: incarnation.parse().ok()? })
+}
+
+// === impl Counts ===
+
+impl Counts {
+    fn of(&self, node: &NodeName) -> Arc<[AtomicU64; 4]> {
+        if let Some(counts) = self.by_node.read().get(node) {
+            return counts.clone();
+        }
+        let mut by_node = self.by_node.write();
+        if by_node.len() >= PUBLISHERS_MAX {
+            by_node.clear();
+        }
+        by_node.entry(node.clone()).or_default().clone()
+    }
+}
+
+trait Add {
+    fn add(&self, at: usize, bytes: usize);
+}
+
+impl Add for [AtomicU64; 4] {
+    fn add(&self, at: usize, bytes: usize) {
+        self[at].fetch_add(1, Ordering::Relaxed);
+        self[at + 1].fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,283 @@
+//! Every setting of a node: flags over environment (`SENZA_…`) over `senza.toml` over what stands here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use senza_core::NodeName;
+use senza_core::table::TableLimits;
+use serde::Deserialize;
+
+/// The settings of one node, complete and within their ranges.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node's name, unique in the cluster; default: the host's name.
+    pub name: NodeName,
+    /// The first chunk of all keys; default `senza`.
+    pub root: String,
+    /// Endpoints to listen on; default `tcp/127.0.0.1:7447`. Port 0 picks a free one.
+    pub listen: Vec<String>,
+    /// Endpoints of other nodes; gossip completes the clique.
+    pub connect: Vec<String>,
+    /// Bounds of the table.
+    pub table: TableLimits,
+    /// A sensor that came by a front door without a connection is unregistered after so many seconds of silence;
+    /// 1 to 31,536,000, default 3,600.
+    pub idle_unregister_s: u64,
+    /// After so many milliseconds of silence a link is closed; 500 to 600,000, default 10,000.
+    pub lease_ms: u64,
+    /// Further settings of Zenoh, path to JSON5 value.
+    pub zenoh: Vec<(String, String)>,
+}
+
+/// What a configuration can get wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration {path}: {reason}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system or the parser says.
+        reason: String,
+    },
+    /// A setting outside its rule.
+    #[error("setting {setting} = {value}: {rule}")]
+    Setting {
+        /// Which setting.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+        /// The rule it breaks.
+        rule: String,
+    },
+}
+
+/// The settings as flags and environment give them.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Flags {
+    /// Name of this node, unique in the cluster: [a-z0-9][a-z0-9-]{0,62} [default: the host's name]
+    #[arg(long, env = "SENZA_NAME")]
+    pub name: Option<String>,
+    /// Endpoint to listen on; may be given several times; port 0 picks a free one [default: tcp/127.0.0.1:7447]
+    #[arg(long, env = "SENZA_LISTEN", value_delimiter = ',')]
+    pub listen: Vec<String>,
+    /// Endpoint of another node; may be given several times
+    #[arg(long, env = "SENZA_CONNECT", value_delimiter = ',')]
+    pub connect: Vec<String>,
+    /// Configuration file [default: senza.toml, if it is there]
+    #[arg(long, env = "SENZA_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// First chunk of all keys [default: senza]
+    #[arg(long, env = "SENZA_ROOT")]
+    pub root: Option<String>,
+    /// Allow an address that is not loopback without TLS
+    #[arg(long, env = "SENZA_INSECURE")]
+    pub insecure: bool,
+    /// Most sensors of this node [default: 10000000]
+    #[arg(long, env = "SENZA_SENSORS_MAX")]
+    pub sensors_max: Option<usize>,
+    /// Most attributes of one sensor [default: 1024]
+    #[arg(long, env = "SENZA_ATTRIBUTES_MAX")]
+    pub attributes_max: Option<usize>,
+    /// Readings kept per attribute [default: 16]
+    #[arg(long, env = "SENZA_HISTORY_MAX")]
+    pub history_max: Option<usize>,
+    /// Seconds of silence after which a sensor without a connection is unregistered [default: 3600]
+    #[arg(long, env = "SENZA_IDLE_UNREGISTER_S")]
+    pub idle_unregister_s: Option<u64>,
+    /// Milliseconds of silence after which a link is closed [default: 10000]
+    #[arg(long, env = "SENZA_LEASE_MS")]
+    pub lease_ms: Option<u64>,
+}
+
+/// The settings as `senza.toml` gives them; every one may be left out, an unknown one is an error.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: Option<String>,
+    root: Option<String>,
+    listen: Option<Vec<String>>,
+    connect: Option<Vec<String>>,
+    insecure: Option<bool>,
+    sensors_max: Option<usize>,
+    attributes_max: Option<usize>,
+    history_max: Option<usize>,
+    idle_unregister_s: Option<u64>,
+    lease_ms: Option<u64>,
+    #[serde(default)]
+    zenoh: BTreeMap<String, toml::Value>,
+}
+
+/// The file that is read where none is named.
+const DEFAULT_FILE: &str = "senza.toml";
+/// Where a node listens and a client connects by default.
+pub const DEFAULT_ENDPOINT: &str = "tcp/127.0.0.1:7447";
+/// The first chunk of all keys by default.
+pub const DEFAULT_ROOT: &str = "senza";
+
+// === impl Config ===
+
+impl Config {
+    /// A node of that name on a free loopback port, for tests and embedders; change what you like.
+    pub fn loopback(name: NodeName) -> Self {
+        Self {
+            name,
+            root: DEFAULT_ROOT.to_owned(),
+            listen: vec!["tcp/127.0.0.1:0".to_owned()],
+            connect: Vec::new(),
+            table: TableLimits::default(),
+            idle_unregister_s: 3600,
+            lease_ms: 10_000,
+            zenoh: Vec::new(),
+        }
+    }
+
+    /// Joins flags, environment and file, and holds every setting to its range.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting and the rule.
+    pub fn load(flags: Flags) -> Result<Self, ConfigError> {
+        let file = read_file(flags.config.as_deref())?;
+        let name = match flags.name.or(file.name) {
+            Some(name) => NodeName::new(&name).map_err(|error| refuse("name", name, error))?,
+            None => NodeName::from_host(&sysinfo::System::host_name().unwrap_or_default()),
+        };
+        let defaults = TableLimits::default();
+        let table = TableLimits {
+            sensors_max: flags.sensors_max.or(file.sensors_max).unwrap_or(defaults.sensors_max),
+            attributes_max: flags.attributes_max.or(file.attributes_max).unwrap_or(defaults.attributes_max),
+            history_max: flags.history_max.or(file.history_max).unwrap_or(defaults.history_max),
+            ..defaults
+        };
+        in_range("sensors_max", table.sensors_max as u64, 1, 100_000_000)?;
+        in_range("attributes_max", table.attributes_max as u64, 1, 65_535)?;
+        in_range("history_max", table.history_max as u64, 1, 1_000_000)?;
+        let config = Self {
+            name,
+            root: root(flags.root.or(file.root))?,
+            listen: given(flags.listen, file.listen, &[DEFAULT_ENDPOINT]),
+            connect: given(flags.connect, file.connect, &[]),
+            table,
+            idle_unregister_s: flags.idle_unregister_s.or(file.idle_unregister_s).unwrap_or(3600),
+            lease_ms: flags.lease_ms.or(file.lease_ms).unwrap_or(10_000),
+            zenoh: file.zenoh.iter().map(|(path, value)| (path.clone(), json5(value))).collect(),
+        };
+        in_range("idle_unregister_s", config.idle_unregister_s, 1, 31_536_000)?;
+        in_range("lease_ms", config.lease_ms, 500, 600_000)?;
+        let insecure = flags.insecure || file.insecure.unwrap_or_default();
+        for endpoint in config.listen.iter().chain(&config.connect) {
+            check_endpoint(endpoint)?;
+        }
+        for endpoint in &config.listen {
+            check_exposure(endpoint, insecure)?;
+        }
+        Ok(config)
+    }
+}
+
+fn read_file(named: Option<&Path>) -> Result<File, ConfigError> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let refuse = |reason: String| ConfigError::File { path: path.to_owned(), reason };
+    match std::fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text).map_err(|error| refuse(error.to_string().trim_end().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => Ok(File::default()),
+        Err(error) => Err(refuse(error.to_string())),
+    }
+}
+
+fn given(flags: Vec<String>, file: Option<Vec<String>>, default: &[&str]) -> Vec<String> {
+    if flags.is_empty() { file.unwrap_or_else(|| default.iter().map(ToString::to_string).collect()) } else { flags }
+}
+
+/// Checks a root for keys: chunks without wildcards.
+///
+/// # Errors
+/// [`ConfigError::Setting`] with the rule.
+pub fn root(given: Option<String>) -> Result<String, ConfigError> {
+    let root = given.unwrap_or_else(|| DEFAULT_ROOT.to_owned());
+    let bad_chunk = |chunk: &str| chunk.is_empty() || chunk.contains(['*', '$', '?', '#', '@', '%']);
+    if root.len() > 256 || root.split('/').any(bad_chunk) {
+        return Err(refuse("root", root, "must be chunks joined by /, none empty, without * $ ? # @ %"));
+    }
+    Ok(root)
+}
+
+fn check_endpoint(endpoint: &str) -> Result<(), ConfigError> {
+    let rule = "must be an endpoint like tcp/127.0.0.1:7447 or tls/host:7447";
+    let address = endpoint.split_once('/').filter(|(protocol, _)| ["tcp", "tls"].contains(protocol));
+    let port = address.and_then(|(_, address)| address.rsplit_once(':')).map(|(_, port)| port.split(['?', '#']).next());
+    match port.flatten().map(str::parse::<u16>) {
+        Some(Ok(_)) => Ok(()),
+        _ => Err(refuse("listen/connect", endpoint.to_owned(), rule)),
+    }
+}
+
+/// An address that others can reach needs TLS, or somebody's word that it may go without.
+fn check_exposure(endpoint: &str, insecure: bool) -> Result<(), ConfigError> {
+    let host =
+        endpoint.split_once('/').map_or("", |(_, address)| address.rsplit_once(':').map_or("", |(host, _)| host));
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+    if loopback || insecure || endpoint.starts_with("tls/") {
+        return Ok(());
+    }
+    Err(refuse("listen", endpoint.to_owned(), "an address that is not loopback needs tls/… or --insecure"))
+}
+
+fn in_range(setting: &'static str, value: u64, least: u64, most: u64) -> Result<(), ConfigError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(refuse(setting, value.to_string(), format!("must be {least} to {most}")))
+}
+
+fn refuse(setting: &'static str, value: impl ToString, rule: impl ToString) -> ConfigError {
+    ConfigError::Setting { setting, value: value.to_string(), rule: rule.to_string() }
+}
+
+/// A TOML value as JSON5: JSON, which it contains.
+fn json5(value: &toml::Value) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(toml: &str, flags: Flags) -> Result<Config, ConfigError> {
+        let file = std::env::temp_dir().join(format!("senza-config-{}.toml", rand::random::<u64>()));
+        std::fs::write(&file, toml).unwrap();
+        let loaded = Config::load(Flags { config: Some(file.clone()), ..flags });
+        std::fs::remove_file(file).unwrap();
+        loaded
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let toml = "name = \"from-file\"\nhistory_max = 7\nlisten = [\"tcp/127.0.0.1:0\"]";
+        let config = load(toml, Flags { name: Some("from-flag".into()), ..Flags::default() }).unwrap();
+        assert_eq!((config.name.as_str(), config.table.history_max), ("from-flag", 7));
+        assert_eq!(config.listen, ["tcp/127.0.0.1:0"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_rule() {
+        for (toml, named) in [
+            ("nmae = \"a\"", "nmae"),
+            ("name = \"Big\"", "[a-z0-9]"),
+            ("history_max = 0", "history_max = 0: must be 1 to 1000000"),
+            ("lease_ms = 1", "lease_ms"),
+            ("root = \"a/*\"", "root"),
+            ("listen = [\"udp/127.0.0.1:1\"]", "endpoint like tcp/"),
+            ("listen = [\"tcp/0.0.0.0:7447\"]", "--insecure"),
+            ("listen = \"x\"", "listen"),
+        ] {
+            let error = load(toml, Flags::default()).unwrap_err().to_string();
+            assert!(error.contains(named), "{toml}: {error}");
+        }
+        assert!(load("listen = [\"tcp/0.0.0.0:7447\"]\ninsecure = true", Flags::default()).is_ok());
+        assert!(load("listen = [\"tcp/[::1]:7447\"]", Flags::default()).is_ok());
+        let missing = Flags { config: Some("not-there.toml".into()), ..Flags::default() };
+        assert!(Config::load(missing).unwrap_err().to_string().contains("not-there.toml"));
+    }
+}

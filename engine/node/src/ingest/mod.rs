@@ -1,0 +1,94 @@
+//! What every front door does with what it decoded: admit it. A door knows this and nothing behind it.
+
+pub mod payload;
+pub mod senml;
+pub mod zenoh;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use senza_core::{AttributeId, Error, SensorId};
+use senza_mesh::engine::{Engine, OnConflict, Sensor};
+
+use payload::{Incoming, PayloadError};
+
+/// Takes readings in for sensors that have no connection of their own.
+pub struct Admission {
+    engine: Arc<Engine>,
+    /// Sensors that were registered by a reading: they end by delete or by silence.
+    held: Mutex<HashSet<SensorId>>,
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+    warned: AtomicU64,
+}
+
+/// Refusals that are logged one by one; of later ones every thousandth is.
+const WARNED_SINGLY: u64 = 20;
+
+impl Admission {
+    /// Admits into this engine.
+    pub fn new(engine: Arc<Engine>) -> Self {
+        Self { engine, held: Mutex::default(), refused: Mutex::default(), warned: AtomicU64::new(0) }
+    }
+
+    /// Takes readings of one sensor: registers it where it is not here yet (the device is here now), then puts.
+    /// Answers the seq of the last.
+    ///
+    /// # Errors
+    /// [`PayloadError::Bounds`] at the first reading that is refused; those before it were taken.
+    pub fn admit(&self, sensor: &SensorId, readings: Vec<(AttributeId, Incoming)>) -> Result<u64, PayloadError> {
+        let mut last = 0;
+        for (attribute, incoming) in readings {
+            let put = || {
+                let Incoming { value, source_time } = incoming.clone();
+                self.engine.put_by_id(sensor.as_str(), attribute.as_str(), value, source_time)
+            };
+            last = match put() {
+                Err(Error::NotFound { .. } | Error::NotOwner { .. }) => {
+                    self.register(sensor)?;
+                    put()?
+                }
+                other => other?,
+            };
+        }
+        Ok(last)
+    }
+
+    /// Unregisters a sensor of this node. Answers whether it was here.
+    pub fn unregister(&self, sensor: &SensorId) -> bool {
+        self.held.lock().remove(sensor);
+        self.engine.unregister(sensor.as_str())
+    }
+
+    /// Unregisters what came by a reading and has been silent since `before`, microseconds since 1970.
+    pub fn sweep(&self, before: i64) {
+        for (sensor, epoch) in self.engine.silent_since(before) {
+            if self.held.lock().remove(&sensor) {
+                tracing::info!(%sensor, "unregistered after silence");
+                self.engine.release(sensor.as_str(), epoch);
+            }
+        }
+    }
+
+    /// Counts a refusal and logs it at a limited rate.
+    pub fn refuse(&self, path: &str, error: &PayloadError) {
+        *self.refused.lock().entry(error.reason()).or_default() += 1;
+        let warned = self.warned.fetch_add(1, Ordering::Relaxed);
+        if warned < WARNED_SINGLY || warned.is_multiple_of(1000) {
+            tracing::error!(path, %error, refused = warned + 1, "reading refused");
+        }
+    }
+
+    /// Refusals by reason.
+    pub fn refused(&self) -> BTreeMap<&'static str, u64> {
+        self.refused.lock().clone()
+    }
+
+    fn register(&self, sensor: &SensorId) -> Result<(), PayloadError> {
+        let sensor = Sensor::new(sensor.as_str())?;
+        self.engine.claim(&sensor, OnConflict::Takeover)?;
+        self.held.lock().insert(sensor.id);
+        Ok(())
+    }
+}

@@ -1,0 +1,370 @@
+//! senza: a sharded in-memory data plane for sensor fleets.
+//!
+//! A [`Node`] is one process's part of a cluster: it owns the sensors registered on it, sees everybody else's, and
+//! relays readings to whoever asked, on any node.
+//!
+//! ```no_run
+//! use senza::{Config, Node, NodeName, Sensor, Value};
+//!
+//! let node = Node::start(Config::loopback(NodeName::new("a")?))?;
+//! let watch = node.register(&Sensor::new("watch 1")?)?;
+//! watch.put("pulse", Value::I64(72))?;
+//! assert!(node.latest("watch 1", "pulse").is_some());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod feed;
+pub mod ingest;
+pub mod plain;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+pub use senza_core::directory::Listed;
+pub use senza_core::subscription::{Contract, Overflow, Start};
+pub use senza_core::{AttributeId, Delivery, Error, Filter, NodeName, Reading, SensorId, SensorType, Value};
+use senza_core::{Result, codec::Question};
+use senza_mesh::clock::{Clock, SystemClock};
+use senza_mesh::driver::{Driver, mailbox};
+use senza_mesh::engine::EngineConfig;
+pub use senza_mesh::engine::{Engine, Happening, NodeView, OnConflict, Sensor, Whereis};
+pub use senza_mesh::handle::{SensorHandle, Subscriber};
+use senza_mesh::ownership::Timing;
+use senza_mesh::zenoh_plain::{Watch, ZenohPlain};
+pub use senza_mesh::zenoh_transport::OpenError;
+use senza_mesh::zenoh_transport::{ZenohOptions, ZenohTransport};
+
+pub use config::{Config, ConfigError, Flags};
+use ingest::{Admission, payload::reading_json};
+use plain::{JSON, NodeAbout, Plain};
+
+/// How long another node has to answer a question.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long a node waits at its start for the sets of the nodes it hears of.
+const READY: Duration = Duration::from_secs(5);
+/// How often the threads that publish look whether they are still wanted.
+const PUBLISH_IDLE: Duration = Duration::from_millis(100);
+/// Readings taken at a time for plain clients.
+const PUBLISH_TAKE: usize = 1024;
+
+/// One node, running. Dropping it stops it.
+pub struct Node {
+    engine: Arc<Engine>,
+    transport: Arc<ZenohTransport>,
+    plain: Arc<ZenohPlain>,
+    admission: Arc<Admission>,
+    driver: Option<Driver>,
+    threads: Vec<JoinHandle<()>>,
+    stop: Option<Sender<()>>,
+    ended: Receiver<String>,
+}
+
+// === impl Node ===
+
+impl Node {
+    /// Starts a node: binds, meets the others, opens its doors. Blocks until it is ready or five seconds have passed.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is in the way: a taken port, a taken name.
+    pub fn start(config: Config) -> std::result::Result<Self, OpenError> {
+        let clock = SystemClock::shared();
+        let (mail_in, mail) = mailbox();
+        let transport = ZenohTransport::open(options(&config, clock.now()), mail_in)?;
+        let me = transport.me().clone();
+        let engine_config = EngineConfig { me, table: config.table, timing: Timing::default(), seed: rand::random() };
+        let engine = Engine::new(engine_config, transport.clone(), clock.clone());
+        let happenings = engine.happenings();
+        let admission = Arc::new(Admission::new(engine.clone()));
+        let about =
+            NodeAbout { listening: transport.listening().to_vec(), zid: transport.zid(), started_us: clock.now() };
+        let service = Arc::new(Plain {
+            engine: engine.clone(),
+            admission: admission.clone(),
+            clock: clock.clone(),
+            root: config.root.clone(),
+            about,
+        });
+        let plain = ZenohPlain::serve(&transport, service.clone())?;
+        let driver = Driver::start(engine.clone(), mail, clock.clone());
+        transport.announce()?;
+        let (stop, stopped) = bounded(0);
+        let (end, ended) = bounded(1);
+        let threads = vec![
+            publish_readings(engine.clone(), plain.clone(), service.clone()),
+            publish_sensors(happenings, plain.clone(), service, (stopped.clone(), end)),
+            sweep_idle(admission.clone(), clock, config.idle_unregister_s, stopped),
+        ];
+        let node = Self { engine, transport, plain, admission, driver: Some(driver), threads, stop: Some(stop), ended };
+        node.wait_ready(!config.connect.is_empty());
+        Ok(node)
+    }
+
+    /// The engine behind the node.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The node's name.
+    pub fn name(&self) -> &NodeName {
+        &self.engine.me().node
+    }
+
+    /// Endpoints the node listens on, ports filled in.
+    pub fn listening(&self) -> &[String] {
+        self.transport.listening()
+    }
+
+    /// Registers a sensor here, taking it over where another node owns it: the device is here now. Dropping the handle
+    /// unregisters it.
+    ///
+    /// # Errors
+    /// [`Error::Full`] at a bound.
+    pub fn register(&self, sensor: &Sensor) -> Result<SensorHandle> {
+        SensorHandle::register(&self.engine, sensor, OnConflict::Takeover)
+    }
+
+    /// Registers a sensor here unless another node owns it.
+    ///
+    /// # Errors
+    /// [`Error::NotOwner`] names the owner.
+    pub fn register_or_refuse(&self, sensor: &Sensor) -> Result<SensorHandle> {
+        SensorHandle::register(&self.engine, sensor, OnConflict::Refuse)
+    }
+
+    /// Puts one reading by ids, stamped now. One hash, one shard lock; awaits nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotOwner`] where another node owns the sensor, [`Error::NotFound`] where nobody does.
+    pub fn put(&self, sensor: &str, attribute: &str, value: Value) -> Result<u64> {
+        self.engine.put_by_id(sensor, attribute, value, None)
+    }
+
+    /// The latest reading of an attribute of a sensor of this node.
+    pub fn latest(&self, sensor: &str, attribute: &str) -> Option<Reading> {
+        self.engine.latest(sensor, attribute)
+    }
+
+    /// The newest `last` readings of an attribute, oldest first, of any sensor of the cluster: another node's are
+    /// asked of their owner. Blocks for up to five seconds.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where nobody owns the sensor; `None` where its owner did not answer in time.
+    pub fn history(&self, sensor: &SensorId, attribute: &AttributeId, last: u32) -> Result<Option<Vec<Reading>>> {
+        let (sensor, attribute) = (sensor.clone(), attribute.clone());
+        let question = Question { sensor, attribute, from: i64::MIN, to: i64::MAX, last };
+        Ok(wait_answer(self.engine.ask(question)?))
+    }
+
+    /// Where a sensor is. O(1); awaits nothing.
+    pub fn whereis(&self, sensor: &str) -> Whereis {
+        self.engine.whereis(sensor)
+    }
+
+    /// All sensors of the cluster that match.
+    pub fn sensors(&self, filter: &Filter) -> Vec<Listed> {
+        self.engine.sensors(filter)
+    }
+
+    /// The nodes that are up, this one first.
+    pub fn nodes(&self) -> Vec<NodeView> {
+        self.engine.nodes()
+    }
+
+    /// Subscribes to what matches, on every node, sensors that come later included. A `Stream` of deliveries; also
+    /// for blocking threads.
+    ///
+    /// # Errors
+    /// [`Error::Full`] at a bound.
+    pub fn subscribe(&self, filter: &Filter, contract: Contract) -> Result<Subscriber> {
+        Subscriber::subscribe(&self.engine, filter, contract)
+    }
+
+    /// Payloads that were refused, by reason.
+    pub fn refused(&self) -> std::collections::BTreeMap<&'static str, u64> {
+        self.admission.refused()
+    }
+
+    /// Tells when the node ends by itself, and why: another node of its name, older, is up.
+    pub fn ended(&self) -> &Receiver<String> {
+        &self.ended
+    }
+
+    /// Stops in good order: no new puts, farewell to the others, threads joined.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn wait_ready(&self, expects_others: bool) {
+        let step = Duration::from_millis(10);
+        let never = crossbeam_channel::never::<()>();
+        for _ in 0..READY.as_millis() / step.as_millis() {
+            let met = !expects_others || self.engine.nodes().len() > 1;
+            if met && self.engine.synced() {
+                return;
+            }
+            let _timed_out = never.recv_timeout(step);
+        }
+        tracing::warn!("not ready after {} s: no other node was met, or one has not told its sensors", READY.as_secs());
+    }
+
+    fn end(&mut self) {
+        drop(self.stop.take());
+        self.plain.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the node had panicked");
+            }
+        }
+        if let Some(driver) = self.driver.take() {
+            driver.stop();
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn options(config: &Config, now: i64) -> ZenohOptions {
+    ZenohOptions {
+        node: config.name.clone(),
+        incarnation: now.unsigned_abs(),
+        root: config.root.clone(),
+        listen: config.listen.clone(),
+        connect: config.connect.clone(),
+        lease_ms: config.lease_ms,
+        settings: config.zenoh.clone(),
+    }
+}
+
+/// Waits for another node's answer, five seconds at most.
+fn wait_answer<T, E>(receiver: impl Future<Output = std::result::Result<T, E>>) -> Option<T> {
+    let thread = std::thread::current();
+    let waker = std::task::Waker::from(Arc::new(Unpark(thread)));
+    let mut context = std::task::Context::from_waker(&waker);
+    let mut receiver = std::pin::pin!(receiver);
+    let clock = SystemClock;
+    let deadline = clock.now() + i64::try_from(ANSWER.as_micros()).unwrap_or(i64::MAX);
+    loop {
+        if let std::task::Poll::Ready(answer) = receiver.as_mut().poll(&mut context) {
+            return answer.ok();
+        }
+        let left = deadline - clock.now();
+        if left <= 0 {
+            return None;
+        }
+        std::thread::park_timeout(Duration::from_micros(left.unsigned_abs()));
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+// === threads ===
+
+/// Publishes this node's readings while some plain client subscribes to any; otherwise costs nothing.
+fn publish_readings(engine: Arc<Engine>, plain: Arc<ZenohPlain>, service: Arc<Plain>) -> JoinHandle<()> {
+    spawn("senza-plain-readings", move || {
+        let watch = plain.readings_watch();
+        let own = Filter { nodes: vec![engine.me().node.clone()], ..Filter::default() };
+        while watch.wait() {
+            match Subscriber::subscribe(&engine, &own, Contract::default()) {
+                Ok(reader) => publish_while(&watch, reader, &plain, &service),
+                Err(error) => {
+                    tracing::error!(%error, "plain clients get no readings");
+                    return;
+                }
+            }
+        }
+    })
+}
+
+fn publish_while(watch: &Watch, mut reader: Subscriber, plain: &ZenohPlain, service: &Plain) {
+    let mut taken = Vec::new();
+    while watch.is_on() && !watch.is_closed() {
+        taken.extend(reader.recv_timeout(PUBLISH_IDLE));
+        reader.take(&mut taken, PUBLISH_TAKE);
+        for delivery in taken.drain(..) {
+            // A gap shows in the numbers of the readings around it.
+            if let Delivery::Reading(reading) = delivery {
+                plain.publish(&service.reading_key(&reading), JSON, reading_json(&reading));
+            }
+        }
+    }
+}
+
+/// Publishes what happens to this node's sensors while some plain client subscribes, and notices a rival of its name.
+fn publish_sensors(
+    happenings: Receiver<Happening>,
+    plain: Arc<ZenohPlain>,
+    service: Arc<Plain>,
+    (stopped, end): (Receiver<()>, Sender<String>),
+) -> JoinHandle<()> {
+    spawn("senza-plain-sensors", move || {
+        let watch = plain.sensors_watch();
+        loop {
+            let happening = crossbeam_channel::select! {
+                recv(happenings) -> happening => happening,
+                recv(stopped) -> _ => return,
+            };
+            match happening {
+                Ok(Happening::Twin(rival)) => {
+                    let me = service.engine.me();
+                    if rival.incarnation < me.incarnation {
+                        let why = format!("another node named {} is up and older; this one stops", me.node);
+                        // Told once is enough.
+                        let _told = end.try_send(why);
+                    }
+                }
+                Ok(happening) if watch.is_on() => publish_happening(&happening, &plain, &service),
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    })
+}
+
+fn publish_happening(happening: &Happening, plain: &ZenohPlain, service: &Plain) {
+    let (listed, event, previous) = match happening {
+        Happening::Registered(listed) if listed.owner.local => (listed, "registered", None),
+        Happening::Moved { now, previous } if now.owner.local => (now, "moved", Some(previous)),
+        Happening::Unregistered(listed) if listed.owner.local => {
+            return plain.delete(&service.sensor_key(&listed.sensor));
+        }
+        _ => return,
+    };
+    let mut record = service.record(listed);
+    record["event"] = event.into();
+    if let Some(previous) = previous {
+        record["previous"] = serde_json::json!({ "node": previous.life.node.as_str(), "epoch": previous.epoch });
+    }
+    plain.publish(&service.sensor_key(&listed.sensor), JSON, record.to_string());
+}
+
+/// Unregisters sensors without a connection after their silence.
+fn sweep_idle(admission: Arc<Admission>, clock: Arc<dyn Clock>, idle_s: u64, stopped: Receiver<()>) -> JoinHandle<()> {
+    spawn("senza-idle", move || {
+        let idle_us = i64::try_from(idle_s).unwrap_or(i64::MAX / 1_000_000) * 1_000_000;
+        let step = Duration::from_millis((idle_s * 100).clamp(100, 60_000));
+        // Only the time-out goes on; the channel closing is the end.
+        while stopped.recv_timeout(step) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            admission.sweep(clock.now() - idle_us);
+        }
+    })
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).expect("the system has room for a thread")
+}

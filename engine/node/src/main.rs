@@ -1,0 +1,7 @@
+//! The `senza` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    senza::cli::run()
+}
