@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use senza_core::codec::{self, Beacon, Message};
 use senza_core::subscription::Contract;
 use senza_core::table::TableLimits;
 use senza_core::{Filter, Incarnation, Life, Micros, NodeName};
@@ -109,6 +110,19 @@ impl Cluster {
         if let Some(gone) = self.nodes.remove(&name(node)) {
             gone.engine.close();
         }
+    }
+
+    /// Has another life of a running node's name, higher than its own, speak to all for so long and say farewell.
+    ///
+    /// # Panics
+    /// When the node does not run.
+    pub fn rival(&mut self, node: &str, micros: Micros) {
+        let me = self.engine(node).me().clone();
+        let rival = Life { incarnation: me.incarnation + 1, ..me };
+        let beacon = Beacon { number: 1, sensors: 0, set_hash: 0, heard: Vec::new() };
+        self.network.speak(&rival.node, &codec::encode(rival.incarnation, &Message::Beacon(beacon)));
+        self.run_for(micros);
+        self.network.speak(&rival.node, &codec::encode(rival.incarnation, &Message::Bye));
     }
 
     /// Sets a node's clock ahead of the others; it keeps that after a restart.

@@ -323,7 +323,7 @@ impl Ownership {
             Some(peer) if peer.life.incarnation > from.incarnation => return false,
             _ => {}
         }
-        if self.left.get(&from.node).is_some_and(|left| *left >= from.incarnation) {
+        if self.left.get(&from.node) == Some(&from.incarnation) {
             return false;
         }
         self.retire(&from.node, directory, now, effects);

@@ -185,6 +185,15 @@ impl Network {
         }
     }
 
+    /// Sends a message to every node as if it came from that name, the bearer of the name included.
+    pub fn speak(&self, name: &NodeName, message: &[u8]) {
+        let mut inner = self.inner.lock();
+        let all: Vec<NodeName> = inner.lives.keys().cloned().collect();
+        for to in all {
+            inner.post(name, &to, Class::Control, &Bytes::copy_from_slice(message), self.now());
+        }
+    }
+
     /// Changes how links behave from now on.
     pub fn set_rules(&self, rules: LinkRules) {
         self.inner.lock().rules = rules;

@@ -52,14 +52,12 @@ pub enum OpenError {
         reason: String,
     },
     /// Another node of this name is up.
-    #[error(
-        "the name {name} is held by a node that is up (incarnation {incarnation}); names are unique, choose another"
-    )]
+    #[error("the name {name} is held by a node that is up, {how}; names are unique in a cluster")]
     NameTaken {
         /// The name.
         name: NodeName,
-        /// Its holder's life.
-        incarnation: Incarnation,
+        /// How it is known.
+        how: String,
     },
     /// A setting that Zenoh does not take.
     #[error("Zenoh setting {path} = {value}: {reason}")]
@@ -84,8 +82,8 @@ impl From<zenoh::Error> for OpenError {
 
 /// Destinations whose publishers are kept.
 const PUBLISHERS_MAX: usize = 4096;
-/// How long the holder of a name has to answer.
-const NAME_ANSWER: Duration = Duration::from_secs(1);
+/// How long tokens are waited for at the start.
+const TOKENS: Duration = Duration::from_secs(1);
 /// How long a first link to a seed is waited for.
 const FIRST_LINK: Duration = Duration::from_secs(1);
 
@@ -131,8 +129,7 @@ impl ZenohTransport {
         let listening = options.listen.iter().map(|endpoint| free_endpoint(endpoint)).collect::<Result<Vec<_>, _>>()?;
         let session = zenoh::open(config(&options, &listening)?).wait()?;
         let root = options.root.clone();
-        let held = name_holder(&session, &options)?;
-        let incarnation = options.incarnation.max(held.map_or(0, |held| held + 1));
+        let incarnation = options.incarnation.max(highest_heard(&session, &options)? + 1);
         let me = Life { node: options.node.clone(), incarnation };
         let counts = Arc::new(Counts::default());
         let own = session
@@ -183,6 +180,17 @@ impl ZenohTransport {
     /// The session's Zenoh id, as others see it.
     pub fn zid(&self) -> String {
         self.session.zid().to_string()
+    }
+
+    /// Asks below the root and collects what is answered in time: for questions at the start, before this node answers
+    /// anything itself.
+    ///
+    /// # Errors
+    /// What Zenoh says.
+    pub fn ask(&self, key: &str, timeout: Duration) -> Result<Vec<Vec<u8>>, OpenError> {
+        let replies = self.session.get(format!("{}/{key}", self.root)).timeout(timeout).wait()?;
+        let payload = |reply: zenoh::query::Reply| Some(reply.result().ok()?.payload().to_bytes().into_owned());
+        Ok(replies.iter().filter_map(payload).collect())
     }
 
     pub(crate) fn session(&self) -> &zenoh::Session {
@@ -304,24 +312,19 @@ fn free_endpoint(endpoint: &str) -> Result<String, OpenError> {
     Ok(if address.ends_with(":0") { format!("tcp/{bound}") } else { endpoint.to_owned() })
 }
 
-/// The highest incarnation of this name whose token is seen but that does not answer: a life that crashed.
-fn name_holder(session: &zenoh::Session, options: &ZenohOptions) -> Result<Option<Incarnation>, OpenError> {
+/// The highest incarnation of this name whose token is seen: perhaps left by a crash.
+fn highest_heard(session: &zenoh::Session, options: &ZenohOptions) -> Result<Incarnation, OpenError> {
     if options.connect.is_empty() {
-        return Ok(None);
+        return Ok(0);
     }
     await_first_link(session);
     let (root, name) = (&options.root, &options.node);
-    let tokens = session.liveliness().get(format!("{root}/nodes/{name}/*")).timeout(NAME_ANSWER).wait()?;
+    let tokens = session.liveliness().get(format!("{root}/nodes/{name}/*")).timeout(TOKENS).wait()?;
     let incarnations = tokens.iter().filter_map(|reply| {
         let sample = reply.into_result().ok()?;
         token_life(root, sample.key_expr().as_str()).map(|life| life.incarnation)
     });
-    let Some(incarnation) = incarnations.max() else { return Ok(None) };
-    let answers = session.get(format!("{root}/nodes/{name}")).timeout(NAME_ANSWER).wait()?;
-    if answers.iter().any(|reply| reply.result().is_ok()) {
-        return Err(OpenError::NameTaken { name: name.clone(), incarnation });
-    }
-    Ok(Some(incarnation))
+    Ok(incarnations.max().unwrap_or(0))
 }
 
 /// Waits until some link is there, or a second has passed: seeds may come later.

@@ -411,3 +411,18 @@ fn the_same_seed_is_the_same_run() {
     assert_eq!(run(5), run(5));
     assert_ne!(run(5), run(6));
 }
+
+#[test]
+fn a_rival_of_the_name_that_leaves_gives_the_older_life_back() {
+    let mut cluster = Cluster::new(18, 2);
+    let _held = cluster.register("a", "s");
+    cluster.settle();
+    // The rival's life is higher: it is what others hear until it stops.
+    let happenings = cluster.engine("a").happenings();
+    let older = cluster.engine("a").me().clone();
+    cluster.rival("a", 200_000);
+    assert!(happenings.try_iter().any(|happening| matches!(happening, Happening::Twin(life) if life > older)));
+    cluster.settle();
+    assert_eq!(cluster.owner("b", "s").as_deref(), Some("a"));
+    assert!(cluster.agree());
+}

@@ -6,6 +6,7 @@ mod client;
 
 pub(crate) use client::{age, shown};
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -134,7 +135,10 @@ fn start_log(cli: &Cli) -> Result<(), String> {
     let filter = if quiet { "off".to_owned() } else { filter };
     let filter =
         tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| format!("--log {}: {error}", cli.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     if cli.log_json {
         log.json().init();
     } else {

@@ -47,6 +47,9 @@ use plain::{JSON, NodeAbout, Plain};
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long a node waits at its start for the sets of the nodes it hears of.
 const READY: Duration = Duration::from_secs(5);
+/// How often, and with what pause, a held name is looked at again: a crash is noticed within 2.4 s.
+const NAME_CHECKS: u32 = 15;
+const NAME_STEP: Duration = Duration::from_millis(200);
 /// How often the threads that publish look whether they are still wanted.
 const PUBLISH_IDLE: Duration = Duration::from_millis(100);
 /// Readings taken at a time for plain clients.
@@ -75,6 +78,7 @@ impl Node {
         let clock = SystemClock::shared();
         let (mail_in, mail) = mailbox();
         let transport = ZenohTransport::open(options(&config, clock.now()), mail_in)?;
+        check_name(&transport)?;
         let me = transport.me().clone();
         let engine_config = EngineConfig { me, table: config.table, timing: Timing::default(), seed: rand::random() };
         let engine = Engine::new(engine_config, transport.clone(), clock.clone());
@@ -230,6 +234,27 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Refuses to start under a name that another node holds: one that answers, or that others still hear.
+fn check_name(transport: &ZenohTransport) -> std::result::Result<(), OpenError> {
+    let name = &transport.me().node;
+    let taken = |how: &str| Err(OpenError::NameTaken { name: name.clone(), how: how.to_owned() });
+    let never = crossbeam_channel::never::<()>();
+    for _ in 0..NAME_CHECKS {
+        let answers = transport.ask("nodes/*", NAME_STEP)?;
+        let records: Vec<serde_json::Value> =
+            answers.iter().filter_map(|answer| serde_json::from_slice(answer).ok()).collect();
+        if records.iter().any(|record| record["node"] == name.as_str()) {
+            return taken("and answers");
+        }
+        if !records.iter().any(|record| !record["sees"][name.as_str()].is_null()) {
+            return Ok(());
+        }
+        // Others hear it, or its crash has not been noticed yet.
+        let _timed_out = never.recv_timeout(NAME_STEP);
+    }
+    taken("as other nodes hear")
 }
 
 fn options(config: &Config, now: i64) -> ZenohOptions {

@@ -127,7 +127,8 @@ pub(crate) fn ls(args: &LsArgs) -> Outcome {
     // Every node says how many it has and whom it sees: that is how a reader knows whether this is all.
     let silent = silent_nodes(&counts);
     let missing: u64 = counts.iter().map(|count| number(count, "sensors").saturating_sub(number(count, "sent"))).sum();
-    println!("{} sensors of {} nodes", records.len(), counts.len());
+    let (sensors, nodes) = (records.len(), counts.len());
+    println!("{sensors} sensor{} of {nodes} node{}", plural(sensors), plural(nodes));
     if args.node.is_none() && !silent.is_empty() {
         eprintln!("incomplete: no answer from {}", silent.join(", "));
     }
@@ -390,6 +391,10 @@ fn with(mut json: Json, sensor: &str, attribute: &str) -> Json {
     json["sensor"] = sensor.into();
     json["attribute"] = attribute.into();
     json
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 fn decoded(path: &str) -> (String, String) {

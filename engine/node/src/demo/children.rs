@@ -2,6 +2,7 @@
 //! none is left behind however the demo ends.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
 use std::time::Duration;
 
@@ -41,7 +42,9 @@ impl Child {
             command.env_remove(key);
         });
         command.current_dir(std::env::temp_dir());
+        // A group of its own: ctrl-c reaches the demo alone, which then ends its nodes in order.
         let mut process = command
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

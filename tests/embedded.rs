@@ -1,0 +1,129 @@
+//! Nodes in this process, through the library, over real Zenoh sessions.
+
+use std::time::Duration;
+
+use senza::{Config, Contract, Delivery, Error, Filter, Node, NodeName, Sensor, SensorId, Start, Value, Whereis};
+
+use crate::support::{LIMIT, wait_for};
+
+fn start(name: &str, others: &[&Node]) -> Node {
+    let connect = others.iter().flat_map(|node| node.listening()).cloned().collect();
+    let config = Config { connect, ..Config::loopback(NodeName::new(name).unwrap()) };
+    Node::start(config).unwrap()
+}
+
+fn sensor(id: &str) -> Sensor {
+    Sensor::new(id).unwrap()
+}
+
+fn only(id: &str) -> Filter {
+    Filter::sensor(SensorId::new(id).unwrap())
+}
+
+fn owner(node: &Node, sensor: &str) -> Option<String> {
+    match node.whereis(sensor) {
+        Whereis::Local { .. } => Some(node.name().to_string()),
+        Whereis::Remote { node, .. } => Some(node.to_string()),
+        Whereis::NotFound => None,
+    }
+}
+
+#[test]
+fn a_reading_put_on_one_node_is_read_on_another() {
+    let a = start("a", &[]);
+    let b = start("b", &[&a]);
+    let watch = a.register(&sensor("watch 1")).unwrap();
+    watch.put("pulse", Value::I64(71)).unwrap();
+    wait_for("b sees it", || owner(&b, "watch 1").filter(|owner| owner == "a"));
+    let contract = Contract { start: Start::Latest, ..Contract::default() };
+    let mut reader = b.subscribe(&only("watch 1"), contract).unwrap();
+    let first = reader.recv_timeout(LIMIT).unwrap();
+    assert!(matches!(&first, Delivery::Start(reading, 1) if reading.value == Value::I64(71)), "{first:?}");
+    for pulse in 72..1072 {
+        watch.put("pulse", Value::I64(pulse)).unwrap();
+    }
+    for pulse in 72..1072 {
+        let next = reader.recv_timeout(LIMIT).unwrap();
+        assert!(
+            matches!(&next, Delivery::Reading(reading) if reading.value == Value::I64(pulse)),
+            "{next:?} for {pulse}"
+        );
+    }
+    let ledger = reader.ledger();
+    assert_eq!((ledger.offered, ledger.delivered, ledger.dropped), (1001, 1001, 0));
+}
+
+#[test]
+fn a_put_elsewhere_names_the_owner_and_a_dropped_handle_unregisters() {
+    let a = start("a", &[]);
+    let b = start("b", &[&a]);
+    let held = a.register(&sensor("s")).unwrap();
+    wait_for("b sees it", || owner(&b, "s"));
+    let refused = b.put("s", "x", Value::Bool(true)).unwrap_err();
+    assert_eq!(refused.to_string(), "sensor \"s\" is owned by node a");
+    assert!(
+        matches!(b.register_or_refuse(&sensor("s")).err(), Some(Error::NotOwner { node, .. }) if node.as_str() == "a")
+    );
+    assert!(matches!(b.put("nobody's", "x", Value::Bool(true)), Err(Error::NotFound { .. })));
+    drop(held);
+    wait_for("b sees it gone", || owner(&b, "s").is_none().then_some(()));
+}
+
+#[test]
+fn history_is_the_same_on_every_node() {
+    let a = start("a", &[]);
+    let b = start("b", &[&a]);
+    let held = a.register(&sensor("s")).unwrap();
+    for number in 0..5 {
+        held.put_at("x", Value::F64(f64::from(number)), i64::from(number)).unwrap();
+    }
+    wait_for("b sees it", || owner(&b, "s"));
+    let (sensor, attribute) = (SensorId::new("s").unwrap(), senza::AttributeId::new("x").unwrap());
+    let values = |node: &Node| {
+        let readings = node.history(&sensor, &attribute, 3).unwrap().unwrap();
+        readings.into_iter().map(|reading| (reading.seq, reading.value)).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&a), [(3, Value::F64(2.0)), (4, Value::F64(3.0)), (5, Value::F64(4.0))]);
+    assert_eq!(values(&a), values(&b));
+}
+
+/// One declaration per sensor would end at 65,535 and be quadratic long before; here there is none.
+#[test]
+fn more_sensors_than_zenoh_has_declarations() {
+    const SENSORS: usize = 70_000;
+    let a = start("a", &[]);
+    let b = start("b", &[&a]);
+    let held: Vec<_> = (0..SENSORS).map(|n| a.register(&sensor(&format!("sensor number {n}"))).unwrap()).collect();
+    wait_for("b sees all", || (b.nodes().iter().map(|node| node.sensors).sum::<u64>() == SENSORS as u64).then_some(()));
+    assert_eq!(owner(&b, "sensor number 69999").as_deref(), Some("a"));
+    let late = start("c", &[&a, &b]);
+    wait_for("c sees all", || (late.sensors(&Filter::all()).len() == SENSORS).then_some(()));
+    drop(held);
+    wait_for("all are gone", || b.sensors(&Filter::all()).is_empty().then_some(()));
+}
+
+#[test]
+fn three_nodes_relay_to_whoever_asked_and_to_nobody_else() {
+    let a = start("a", &[]);
+    let b = start("b", &[&a]);
+    let c = start("c", &[&a, &b]);
+    let held: Vec<_> = (0..10).map(|n| a.register(&sensor(&format!("s{n}"))).unwrap()).collect();
+    let mut reader = c.subscribe(&only("s3"), Contract::default()).unwrap();
+    wait_for("the interest is known", || a.engine().links().iter().any(|link| link.node.as_str() == "c").then_some(()));
+    for round in 0..100 {
+        held.iter().for_each(|handle| {
+            handle.put("x", Value::I64(round)).unwrap();
+        });
+    }
+    let mut last = 0;
+    while last < 100 {
+        match reader.recv_timeout(LIMIT).unwrap() {
+            Delivery::Reading(reading) => last = reading.seq,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(reader.recv_timeout(Duration::ZERO).is_none());
+    let links = a.engine().links();
+    let sent: Vec<_> = links.iter().map(|link| (link.node.as_str(), link.sent.readings)).collect();
+    assert_eq!(sent, [("c", 100)], "b asked for nothing and got nothing");
+}

@@ -1,0 +1,13 @@
+//! Tests of the whole. `tests/run` builds what they need and runs them.
+//!
+//! - `conformance`: one suite for every transport.
+//! - `embedded`: nodes in this process, through the library.
+//! - `processes`: nodes as processes, through the command line and plain clients.
+//! - `python/`: a client in another language, with no code of ours; run by `tests/run`.
+
+#![expect(clippy::unwrap_used, reason = "a test: a panic is its failure")]
+
+mod conformance;
+mod embedded;
+mod processes;
+mod support;
