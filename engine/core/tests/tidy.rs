@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 const CORE_DEPENDENCIES: [&str; 6] =
     ["arc-swap", "crossbeam-utils", "foldhash", "hashbrown", "parking_lot", "thiserror"];
 
-/// What a module of a crate may import of its siblings: floors, from below. `*` is all of them.
-const FLOORS: [(&str, &[(&str, &[&str])]); 2] = [
+/// A module and the siblings it may import.
+type Floors = &'static [(&'static str, &'static [&'static str])];
+
+/// What a module of a crate may import of its siblings: floors, from below.
+const FLOORS: [(&str, Floors); 2] = [
     (
         "engine/core/src",
         &[

@@ -55,37 +55,37 @@ pub enum ConfigError {
 /// The settings as flags and environment give them.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Flags {
-    /// Name of this node, unique in the cluster: [a-z0-9][a-z0-9-]{0,62} [default: the host's name]
+    /// Name of this node, unique in the cluster: lower-case letters, digits and - (default: the host's name)
     #[arg(long, env = "SENZA_NAME")]
     pub name: Option<String>,
-    /// Endpoint to listen on; may be given several times; port 0 picks a free one [default: tcp/127.0.0.1:7447]
+    /// Endpoint to listen on; may be given several times; port 0 picks a free one (default: tcp/127.0.0.1:7447)
     #[arg(long, env = "SENZA_LISTEN", value_delimiter = ',')]
     pub listen: Vec<String>,
     /// Endpoint of another node; may be given several times
     #[arg(long, env = "SENZA_CONNECT", value_delimiter = ',')]
     pub connect: Vec<String>,
-    /// Configuration file [default: senza.toml, if it is there]
+    /// Configuration file (default: senza.toml, if it is there)
     #[arg(long, env = "SENZA_CONFIG")]
     pub config: Option<PathBuf>,
-    /// First chunk of all keys [default: senza]
+    /// First chunk of all keys (default: senza)
     #[arg(long, env = "SENZA_ROOT")]
     pub root: Option<String>,
     /// Allow an address that is not loopback without TLS
     #[arg(long, env = "SENZA_INSECURE")]
     pub insecure: bool,
-    /// Most sensors of this node [default: 10000000]
+    /// Most sensors of this node (default: 10000000)
     #[arg(long, env = "SENZA_SENSORS_MAX")]
     pub sensors_max: Option<usize>,
-    /// Most attributes of one sensor [default: 1024]
+    /// Most attributes of one sensor (default: 1024)
     #[arg(long, env = "SENZA_ATTRIBUTES_MAX")]
     pub attributes_max: Option<usize>,
-    /// Readings kept per attribute [default: 16]
+    /// Readings kept per attribute (default: 16)
     #[arg(long, env = "SENZA_HISTORY_MAX")]
     pub history_max: Option<usize>,
-    /// Seconds of silence after which a sensor without a connection is unregistered [default: 3600]
+    /// Seconds of silence after which a sensor without a connection is unregistered (default: 3600)
     #[arg(long, env = "SENZA_IDLE_UNREGISTER_S")]
     pub idle_unregister_s: Option<u64>,
-    /// Milliseconds of silence after which a link is closed [default: 10000]
+    /// Milliseconds of silence after which a link is closed (default: 10000)
     #[arg(long, env = "SENZA_LEASE_MS")]
     pub lease_ms: Option<u64>,
 }
