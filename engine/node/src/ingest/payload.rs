@@ -1,28 +1,47 @@
-//! Payloads ⇄ values: JSON, CBOR, text, bytes, and the public JSON envelope of a reading. Pure.
+//! Payloads ⇄ values: JSON, CBOR, text, bytes, and the public JSON envelope of a reading. Pure: no clock, no socket.
 //!
-//! What a device may send, by encoding:
+//! What a device may send, by encoding (what follows a `;` in it is ignored):
 //!
-//! - `application/json`: a number, a truth value, a string, or an object or array kept as JSON. An object that has
-//!   `value` and no field but the envelope's is the envelope: value with `time_us`, `kind`.
-//! - `application/cbor`: the same in CBOR, byte strings included.
-//! - `text/…`, `zenoh/string`: text that is a number or `true`/`false` is that, other text is text.
-//! - none, `zenoh/bytes`: text as above where it is UTF-8, else bytes. Any other encoding: bytes.
+//! - `application/json`, `text/json`, `…+json`: a number, a truth value, a string, or an object or array kept as JSON.
+//!   Integers that fit become i64, other numbers f64. An object that has `value` and no field but the envelope's is the
+//!   envelope: `value`, `kind` and `time_us` are read from it. Any other object is a value.
+//! - `application/cbor`, `…+cbor`: the same in CBOR, NaN and byte strings included.
+//! - `application/senml+json`, `application/senml+cbor`: a pack, on a sensor's key only.
+//! - `zenoh/string`, `text/…`: text that is a number or `true`/`false` is that, other text is text.
+//! - none, `zenoh/bytes`: as text where it is UTF-8, else bytes. Any other encoding: bytes.
+//!
+//! Nothing is allocated by a length that the wire names, only by bytes that have come.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use minicbor::data::Type;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use minicbor::data::{Tag, Type};
 use minicbor::decode::Decoder;
-use senza_core::{AttributeId, Micros, Reading, Value};
+use senza_core::reading::VALUE_BYTES_MAX;
+use senza_core::{AttributeId, Error, Micros, Reading, Value};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
 use super::senml;
 
-/// Deepest nesting of a CBOR payload; JSON has its parser's own, 128.
+/// Longest payload that is read, in bytes: the largest value, each of its bytes escaped, has room. A longer one is
+/// refused before it is parsed.
+pub const PAYLOAD_MAX: usize = 8 * VALUE_BYTES_MAX;
+/// Deepest nesting of a CBOR payload, tags included.
 const CBOR_DEPTH_MAX: usize = 32;
+/// Deepest nesting of a JSON value. JSON parsers commonly stop at 128; an envelope in an array around it must fit.
+const JSON_DEPTH_MAX: usize = 120;
+/// Bytes that an envelope takes without its value, roughly.
+const ENVELOPE_BYTES: usize = 144;
 /// The fields of the public envelope.
 const ENVELOPE: [&str; 7] = ["value", "kind", "time_us", "received_us", "seq", "epoch", "node"];
+/// Writes padding, reads with or without it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// One value as a device said it.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,340 +50,6 @@ pub struct Incoming {
     pub value: Value,
     /// When, if the device says.
     pub source_time: Option<Micros>,
-}
-
-/// Why a payload is refused. Nothing of it was taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PayloadError {
-    /// Nothing in it.
-    #[error("the payload is empty")]
-    Empty,
-    /// It does not parse as what its encoding says.
-    #[error("not {format}: {reason}")]
-    Syntax {
-        /// The format.
-        format: &'static str,
-        /// What the parser says.
-        reason: String,
-    },
-    /// It parses, and breaks a rule.
-    #[error("{what}: {rule}")]
-    Rule {
-        /// The part of the payload.
-        what: String,
-        /// The rule.
-        rule: &'static str,
-    },
-    /// An id or a size outside its bounds.
-    #[error(transparent)]
-    Bounds(#[from] senza_core::Error),
-}
-
-impl PayloadError {
-    /// A short label to count by.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::Syntax { format, .. } => format,
-            Self::Rule { .. } => "rule",
-            Self::Bounds(_) => "bounds",
-        }
-    }
-
-    pub(crate) fn syntax(format: &'static str, reason: impl ToString) -> Self {
-        Self::Syntax { format, reason: reason.to_string() }
-    }
-
-    pub(crate) fn rule(what: impl Into<String>, rule: &'static str) -> Self {
-        let what: String = what.into();
-        Self::Rule { what: what.chars().take(80).collect(), rule }
-    }
-}
-
-type Result<T> = std::result::Result<T, PayloadError>;
-
-/// What an encoding means here.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Json,
-    Cbor,
-    SenmlJson,
-    SenmlCbor,
-    Text,
-    TextOrBytes,
-    Bytes,
-}
-
-fn format_of(encoding: &str) -> Format {
-    match encoding.split(';').next().unwrap_or_default().trim() {
-        "application/senml+json" | "application/sensml+json" => Format::SenmlJson,
-        "application/senml+cbor" | "application/sensml+cbor" => Format::SenmlCbor,
-        "application/json" | "text/json" => Format::Json,
-        "application/cbor" => Format::Cbor,
-        "zenoh/string" => Format::Text,
-        "" | "zenoh/bytes" => Format::TextOrBytes,
-        json if json.ends_with("+json") => Format::Json,
-        text if text.starts_with("text/") => Format::Text,
-        _ => Format::Bytes,
-    }
-}
-
-/// Reads the payload of a put that names sensor and attribute in its key.
-///
-/// # Errors
-/// [`PayloadError`] names what is wrong.
-pub fn decode_one(encoding: &str, bytes: &[u8]) -> Result<Incoming> {
-    let plain = |value| Incoming { value, source_time: None };
-    if bytes.is_empty() {
-        return Err(PayloadError::Empty);
-    }
-    let incoming = match format_of(encoding) {
-        Format::Json => from_json(parse_json(bytes)?)?,
-        Format::Cbor => match cbor_scalar(bytes)? {
-            Some(value) => plain(value),
-            None => from_json(parse_cbor(bytes, &|label| label.to_string())?)?,
-        },
-        Format::Text => plain(from_text(utf8(bytes)?)),
-        Format::TextOrBytes => plain(std::str::from_utf8(bytes).map_or_else(|_| Value::Bytes(bytes.into()), from_text)),
-        Format::Bytes => plain(Value::Bytes(bytes.into())),
-        Format::SenmlJson | Format::SenmlCbor => {
-            return Err(PayloadError::rule("SenML", "a pack goes to the sensor's key, not to an attribute's"));
-        }
-    };
-    incoming.value.check()?;
-    Ok(incoming)
-}
-
-/// Reads the payload of a put that names a sensor only: a SenML pack, or an object `{attribute: value, …}` in JSON or
-/// CBOR. `now` resolves SenML's relative times.
-///
-/// # Errors
-/// [`PayloadError`]; one bad entry refuses the whole payload.
-pub fn decode_many(encoding: &str, sensor: &str, bytes: &[u8], now: Micros) -> Result<Vec<(AttributeId, Incoming)>> {
-    if bytes.is_empty() {
-        return Err(PayloadError::Empty);
-    }
-    let json = match format_of(encoding) {
-        Format::SenmlJson => return senml::resolve(&parse_json(bytes)?, sensor, now),
-        Format::SenmlCbor => return senml::resolve(&parse_cbor(bytes, &senml::label)?, sensor, now),
-        Format::Cbor => parse_cbor(bytes, &|label| label.to_string())?,
-        _ => parse_json(bytes)?,
-    };
-    let Json::Object(fields) = json else {
-        return Err(PayloadError::rule("payload", "must be an object {attribute: value} or a SenML pack"));
-    };
-    let mut readings = Vec::with_capacity(fields.len());
-    for (attribute, value) in fields {
-        let incoming = from_json(value)?;
-        incoming.value.check()?;
-        readings.push((AttributeId::new(attribute)?, incoming));
-    }
-    if readings.is_empty() { Err(PayloadError::Empty) } else { Ok(readings) }
-}
-
-fn utf8(bytes: &[u8]) -> Result<&str> {
-    std::str::from_utf8(bytes).map_err(|error| PayloadError::syntax("utf8", error))
-}
-
-fn parse_json(bytes: &[u8]) -> Result<Json> {
-    serde_json::from_slice(bytes).map_err(|error| PayloadError::syntax("json", error))
-}
-
-/// Text that is a number or a truth value is that; other text is text.
-pub fn from_text(text: &str) -> Value {
-    match text.trim() {
-        "true" => Value::Bool(true),
-        "false" => Value::Bool(false),
-        trimmed => match (trimmed.parse::<i64>(), trimmed.parse::<f64>()) {
-            (Ok(number), _) => Value::I64(number),
-            (_, Ok(number)) => Value::F64(number),
-            _ => Value::Text(text.into()),
-        },
-    }
-}
-
-/// A JSON value as a device means it, envelope included.
-fn from_json(json: Json) -> Result<Incoming> {
-    if let Json::Object(fields) = &json
-        && fields.contains_key("value")
-        && fields.keys().all(|field| ENVELOPE.contains(&field.as_str()))
-    {
-        let kind = fields.get("kind").and_then(Json::as_str);
-        let source_time = match fields.get("time_us") {
-            None | Some(Json::Null) => None,
-            Some(time) => Some(
-                time.as_i64()
-                    .ok_or_else(|| PayloadError::rule("time_us", "must be an integer, microseconds since 1970"))?,
-            ),
-        };
-        return Ok(Incoming { value: value_of(&fields["value"], kind)?, source_time });
-    }
-    Ok(Incoming { value: value_of(&json, None)?, source_time: None })
-}
-
-/// A JSON value as ours; `kind` tells apart what JSON cannot.
-fn value_of(json: &Json, kind: Option<&str>) -> Result<Value> {
-    let value = match (kind, json) {
-        (Some("f64"), Json::String(text)) => Value::F64(match text.as_str() {
-            "NaN" => f64::NAN,
-            "Infinity" => f64::INFINITY,
-            "-Infinity" => f64::NEG_INFINITY,
-            _ => return Err(PayloadError::rule(text, "a number as text is NaN, Infinity or -Infinity")),
-        }),
-        (Some("bytes"), Json::String(text)) => {
-            Value::Bytes(BASE64.decode(text).map_err(|error| PayloadError::syntax("base64", error))?.into())
-        }
-        (Some("vector"), Json::Array(items)) => {
-            let number = |item: &Json| item.as_f64().map(|number| number as f32);
-            let numbers: Option<Vec<f32>> = items.iter().map(number).collect();
-            Value::Vector(numbers.ok_or_else(|| PayloadError::rule("value", "a vector holds numbers only"))?.into())
-        }
-        (Some("f64"), Json::Number(number)) => Value::F64(number.as_f64().unwrap_or(f64::NAN)),
-        (None, _) => match json {
-            Json::Null => return Err(PayloadError::rule("value", "null is no reading")),
-            Json::Bool(truth) => Value::Bool(*truth),
-            Json::Number(number) => match number.as_i64() {
-                Some(integer) => Value::I64(integer),
-                None => Value::F64(number.as_f64().unwrap_or(f64::NAN)),
-            },
-            Json::String(text) => Value::Text(text.as_str().into()),
-            Json::Array(_) | Json::Object(_) => Value::Json(json.to_string().into()),
-        },
-        (Some(kind), _) => return Err(PayloadError::rule(kind, "does not fit the value beside it")),
-    };
-    Ok(value)
-}
-
-// === CBOR ===
-
-/// A payload that is one number, truth value, text or byte string; `None` for maps and arrays.
-fn cbor_scalar(bytes: &[u8]) -> Result<Option<Value>> {
-    let bad = |error: minicbor::decode::Error| PayloadError::syntax("cbor", error);
-    let mut input = Decoder::new(bytes);
-    let value = match input.datatype().map_err(bad)? {
-        Type::Map | Type::MapIndef | Type::Array | Type::ArrayIndef => return Ok(None),
-        Type::Bytes => Value::Bytes(input.bytes().map_err(bad)?.into()),
-        _ => value_of(&cbor_json(&mut input, 0, &|label| label.to_string())?, None)?,
-    };
-    ended(&input)?;
-    Ok(Some(value))
-}
-
-/// A CBOR item as JSON. Integer keys are named by `label`; byte strings become base64 text.
-fn parse_cbor(bytes: &[u8], label: &dyn Fn(i64) -> String) -> Result<Json> {
-    let mut input = Decoder::new(bytes);
-    let json = cbor_json(&mut input, 0, label)?;
-    ended(&input)?;
-    Ok(json)
-}
-
-fn ended(input: &Decoder<'_>) -> Result<()> {
-    if input.position() == input.input().len() {
-        Ok(())
-    } else {
-        Err(PayloadError::syntax("cbor", "bytes are left over"))
-    }
-}
-
-fn cbor_json(input: &mut Decoder<'_>, depth: usize, label: &dyn Fn(i64) -> String) -> Result<Json> {
-    let bad = |error: minicbor::decode::Error| PayloadError::syntax("cbor", error);
-    if depth > CBOR_DEPTH_MAX {
-        return Err(PayloadError::rule("cbor", "is nested deeper than 32"));
-    }
-    Ok(match input.datatype().map_err(bad)? {
-        Type::Bool => Json::Bool(input.bool().map_err(bad)?),
-        Type::Null | Type::Undefined => {
-            input.skip().map_err(bad)?;
-            Json::Null
-        }
-        Type::U8 | Type::U16 | Type::U32 | Type::U64 => input.u64().map_err(bad)?.into(),
-        Type::I8 | Type::I16 | Type::I32 | Type::I64 => input.i64().map_err(bad)?.into(),
-        Type::F16 => float(f64::from(input.f16().map_err(bad)?))?,
-        Type::F32 => float(f64::from(input.f32().map_err(bad)?))?,
-        Type::F64 => float(input.f64().map_err(bad)?)?,
-        Type::String => Json::String(input.str().map_err(bad)?.to_owned()),
-        Type::Bytes => Json::String(BASE64.encode(input.bytes().map_err(bad)?)),
-        Type::Array | Type::ArrayIndef => {
-            let count = input.array().map_err(bad)?;
-            let mut items = Vec::new();
-            while more(input, count, items.len())? {
-                items.push(cbor_json(input, depth + 1, label)?);
-            }
-            Json::Array(items)
-        }
-        Type::Map | Type::MapIndef => {
-            let count = input.map().map_err(bad)?;
-            let (mut fields, mut read) = (serde_json::Map::new(), 0);
-            while more(input, count, read)? {
-                let key = match input.datatype().map_err(bad)? {
-                    Type::String => input.str().map_err(bad)?.to_owned(),
-                    _ => label(input.i64().map_err(bad)?),
-                };
-                fields.insert(key, cbor_json(input, depth + 1, label)?);
-                read += 1;
-            }
-            Json::Object(fields)
-        }
-        Type::Tag => {
-            input.tag().map_err(bad)?;
-            cbor_json(input, depth + 1, label)?
-        }
-        other => return Err(PayloadError::syntax("cbor", format!("{other} is not taken here"))),
-    })
-}
-
-/// Whether a list goes on; takes the break that ends one of unknown length.
-fn more(input: &mut Decoder<'_>, count: Option<u64>, read: usize) -> Result<bool> {
-    match count {
-        Some(count) => Ok((read as u64) < count),
-        None if matches!(input.datatype(), Ok(Type::Break)) => {
-            input.skip().map_err(|error| PayloadError::syntax("cbor", error))?;
-            Ok(false)
-        }
-        None => Ok(true),
-    }
-}
-
-fn float(number: f64) -> Result<Json> {
-    let json = serde_json::Number::from_f64(number).map(Json::Number);
-    json.ok_or_else(|| PayloadError::rule("cbor", "a number must be finite here; send NaN in a JSON envelope"))
-}
-
-// === the public envelope ===
-
-/// A reading as the public JSON envelope.
-pub fn reading_json(reading: &Reading) -> String {
-    let mut out = String::with_capacity(144);
-    out.push_str("{\"value\":");
-    value_json(&reading.value, &mut out);
-    let (time, received, seq) = (reading.source_time, reading.received_time, reading.seq);
-    let (epoch, node) = (reading.series.epoch, &reading.series.node);
-    // Writing to a String cannot fail.
-    let _written = write!(
-        out,
-        ",\"time_us\":{time},\"received_us\":{received},\"seq\":{seq},\"epoch\":{epoch},\"node\":\"{node}\"}}"
-    );
-    out
-}
-
-/// Appends a value, and the `kind` beside it where JSON alone would not tell.
-fn value_json(value: &Value, out: &mut String) {
-    let _written = match value {
-        Value::F64(number) if number.is_nan() => write!(out, "\"NaN\",\"kind\":\"f64\""),
-        Value::F64(number) if number.is_infinite() && *number > 0.0 => write!(out, "\"Infinity\",\"kind\":\"f64\""),
-        Value::F64(number) if number.is_infinite() => write!(out, "\"-Infinity\",\"kind\":\"f64\""),
-        // {:?} keeps the fraction of a whole number, so that it reads back as floating-point.
-        Value::F64(number) => write!(out, "{number:?}"),
-        Value::I64(number) => write!(out, "{number}"),
-        Value::Bool(truth) => write!(out, "{truth}"),
-        Value::Text(text) => write!(out, "{}", Json::String(text.to_string())),
-        Value::Json(json) => write!(out, "{json}"),
-        Value::Bytes(bytes) => write!(out, "\"{}\",\"kind\":\"bytes\"", BASE64.encode(bytes)),
-        Value::Vector(vector) => {
-            let numbers: Vec<String> = vector.iter().map(|number| format!("{number:?}")).collect();
-            write!(out, "[{}],\"kind\":\"vector\"", numbers.join(","))
-        }
-    };
 }
 
 /// A public envelope read back.
@@ -384,133 +69,697 @@ pub struct Envelope {
     pub node: String,
 }
 
+/// Why a payload is refused. Nothing of it was taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// Nothing in it.
+    #[error("the payload is empty")]
+    Empty,
+    /// It is longer than what is read; it was not parsed.
+    #[error("the payload has {size} bytes, at most {max} are read")]
+    TooLong {
+        /// Its bytes.
+        size: usize,
+        /// The most allowed.
+        max: usize,
+    },
+    /// It does not parse as what its encoding says.
+    #[error("not {format}: {reason}")]
+    Syntax {
+        /// The format.
+        format: &'static str,
+        /// What the parser says.
+        reason: String,
+    },
+    /// It parses, and breaks a rule.
+    #[error("{what}: {rule}")]
+    Rule {
+        /// Whose rule, to count by.
+        label: &'static str,
+        /// The part of the payload.
+        what: String,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// An id or a size outside its bounds.
+    #[error(transparent)]
+    Bounds(#[from] Error),
+    /// One entry of several is wrong; none was taken.
+    #[error("{what}: {error}")]
+    Within {
+        /// Which entry.
+        what: String,
+        /// What is wrong with it.
+        error: Box<PayloadError>,
+    },
+}
+
+type Result<T> = std::result::Result<T, PayloadError>;
+
+/// A parsed payload, of JSON and CBOR alike. Fields keep their order; of those with one name the last counts.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Item {
+    Null,
+    Bool(bool),
+    Integer(i64),
+    /// An integer above `i64::MAX`.
+    Large(u64),
+    Number(f64),
+    Text(String),
+    Bytes(Vec<u8>),
+    List(Vec<Item>),
+    Fields(Vec<(String, Item)>),
+}
+
+/// What an encoding means here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Json,
+    Cbor,
+    SenmlJson,
+    SenmlCbor,
+    Text,
+    TextOrBytes,
+    Bytes,
+}
+
+/// Reads the payload of a put that names sensor and attribute in its key. Cost: one pass and the value's own memory.
+///
+/// # Errors
+/// [`PayloadError`] names what is wrong; a SenML pack is refused, because it names attributes itself.
+pub fn decode_one(encoding: &str, bytes: &[u8]) -> Result<Incoming> {
+    check_size(bytes)?;
+    let plain = |value| Incoming { value, source_time: None };
+    let incoming = match format_of(encoding) {
+        Format::Json => incoming(parse_json(bytes)?)?,
+        Format::Cbor => incoming(parse_cbor(bytes, plain_label)?)?,
+        Format::Text => plain(from_text(utf8(bytes)?)),
+        Format::TextOrBytes => plain(std::str::from_utf8(bytes).map_or_else(|_| Value::Bytes(bytes.into()), from_text)),
+        Format::Bytes => plain(Value::Bytes(bytes.into())),
+        Format::SenmlJson | Format::SenmlCbor => {
+            return Err(PayloadError::senml("pack", "goes to the sensor's key, not to an attribute's"));
+        }
+    };
+    incoming.value.check()?;
+    Ok(incoming)
+}
+
+/// Reads the payload of a put that names a sensor only: a SenML pack, or an object `{attribute: value or envelope, …}`
+/// in CBOR, or in JSON whatever else its encoding says. `now` resolves SenML's relative times.
+///
+/// # Errors
+/// [`PayloadError`]; one bad entry refuses the whole payload. A lone envelope is refused: it names no attribute.
+pub fn decode_many(encoding: &str, sensor: &str, bytes: &[u8], now: Micros) -> Result<Vec<(AttributeId, Incoming)>> {
+    check_size(bytes)?;
+    let item = match format_of(encoding) {
+        Format::SenmlJson => return senml::resolve(&parse_json(bytes)?, sensor, now),
+        Format::SenmlCbor => return senml::resolve(&parse_cbor(bytes, senml::label)?, sensor, now),
+        Format::Cbor => parse_cbor(bytes, plain_label)?,
+        _ => parse_json(bytes)?,
+    };
+    match item {
+        Item::Fields(fields) if fields.is_empty() => Err(PayloadError::Empty),
+        Item::Fields(fields) if is_envelope(&fields) => {
+            Err(PayloadError::rule("envelope", "names no attribute; put it on <sensor>/<attribute>"))
+        }
+        Item::Fields(fields) => fields.into_iter().map(attribute).collect(),
+        _ => Err(PayloadError::rule("payload", "must be an object {attribute: value} or a SenML pack")),
+    }
+}
+
+/// Text that is a number or a truth value is that; other text is text, its spaces kept. `nan`, `inf` and `infinity`
+/// are numbers in either case of letters; digits that overflow an f64 stay text.
+pub fn from_text(text: &str) -> Value {
+    let trimmed = text.trim();
+    match (trimmed, trimmed.parse::<i64>(), trimmed.parse::<f64>()) {
+        ("true", ..) => Value::Bool(true),
+        ("false", ..) => Value::Bool(false),
+        (_, Ok(number), _) => Value::I64(number),
+        (_, _, Ok(number)) if !(number.is_infinite() && trimmed.contains(|c: char| c.is_ascii_digit())) => {
+            Value::F64(number)
+        }
+        _ => Value::Text(text.into()),
+    }
+}
+
+/// A reading as the public JSON envelope. Cost: one allocation, more only for a long value.
+pub fn reading_json(reading: &Reading) -> String {
+    let mut out = String::with_capacity(ENVELOPE_BYTES + json_length(&reading.value));
+    out.push_str("{\"value\":");
+    value_json(&reading.value, &mut out);
+    let (time, received, seq) = (reading.source_time, reading.received_time, reading.seq);
+    // A node name needs no escape.
+    let (epoch, node) = (reading.series.epoch, &reading.series.node);
+    append(
+        &mut out,
+        format_args!(
+            ",\"time_us\":{time},\"received_us\":{received},\"seq\":{seq},\"epoch\":{epoch},\"node\":\"{node}\"}}"
+        ),
+    );
+    out
+}
+
+/// Appends a value as it stands in an envelope: with its `kind` beside it where JSON alone would not tell. Numbers of a
+/// vector that are not finite are the strings `"NaN"`, `"Infinity"`, `"-Infinity"` in it.
+pub fn value_json(value: &Value, out: &mut String) {
+    match value {
+        Value::F64(number) => {
+            f64_json(*number, out);
+            if !number.is_finite() {
+                out.push_str(",\"kind\":\"f64\"");
+            }
+        }
+        Value::I64(number) => append(out, format_args!("{number}")),
+        Value::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
+        Value::Text(text) => text_json(text, out),
+        Value::Json(json) => out.push_str(json),
+        Value::Bytes(bytes) => {
+            out.push('"');
+            BASE64.encode_string(bytes, out);
+            out.push_str("\",\"kind\":\"bytes\"");
+        }
+        Value::Vector(vector) => {
+            for (at, number) in vector.iter().enumerate() {
+                out.push(if at == 0 { '[' } else { ',' });
+                f32_json(*number, out);
+            }
+            out.push_str(if vector.is_empty() { "[],\"kind\":\"vector\"" } else { "],\"kind\":\"vector\"" });
+        }
+    }
+}
+
 /// Reads a public envelope.
 ///
 /// # Errors
-/// [`PayloadError`] for anything else.
+/// [`PayloadError`] names the field that is missing or does not fit.
 pub fn parse_envelope(json: &Json) -> Result<Envelope> {
-    let field = |name: &'static str| json.get(name).ok_or_else(|| PayloadError::rule(name, "is missing"));
-    let micros = |name| field(name)?.as_i64().ok_or_else(|| PayloadError::rule(name, "must be an integer"));
-    let count = |name| field(name)?.as_u64().ok_or_else(|| PayloadError::rule(name, "must be a count"));
-    Ok(Envelope {
-        value: value_of(field("value")?, json.get("kind").and_then(Json::as_str))?,
-        time_us: micros("time_us")?,
-        received_us: micros("received_us")?,
-        seq: count("seq")?,
-        epoch: count("epoch")?,
-        node: field("node")?.as_str().unwrap_or_default().to_owned(),
-    })
+    let item = Item::deserialize(json).map_err(|error| PayloadError::syntax("json", error))?;
+    let Item::Fields(mut fields) = item else {
+        return Err(PayloadError::rule("envelope", "must be an object"));
+    };
+    let value = enveloped(&mut fields)?;
+    let mut field = |name| take(&mut fields, name).ok_or_else(|| PayloadError::rule(name, "is missing"));
+    let [time_us, received_us] = [micros(field("time_us")?, "time_us")?, micros(field("received_us")?, "received_us")?];
+    let [seq, epoch] = [count(field("seq")?, "seq")?, count(field("epoch")?, "epoch")?];
+    let Item::Text(node) = field("node")? else {
+        return Err(PayloadError::rule("node", "must be text"));
+    };
+    Ok(Envelope { value, time_us, received_us, seq, epoch, node })
+}
+
+// === impl PayloadError ===
+
+impl PayloadError {
+    /// A short label to count by: `empty`, `too_large`, `utf8`, `json`, `cbor`, `base64`, `senml`, `rule` or `bounds`.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::TooLong { .. } | Self::Bounds(Error::ValueTooLarge { .. }) => "too_large",
+            Self::Syntax { format, .. } => format,
+            Self::Rule { label, .. } => label,
+            Self::Bounds(_) => "bounds",
+            Self::Within { error, .. } => error.reason(),
+        }
+    }
+
+    pub(super) fn syntax(format: &'static str, reason: impl ToString) -> Self {
+        Self::Syntax { format, reason: reason.to_string() }
+    }
+
+    /// A rule of payloads and doors.
+    pub(crate) fn rule(what: impl AsRef<str>, rule: &'static str) -> Self {
+        Self::Rule { label: "rule", what: cut(what.as_ref()), rule }
+    }
+
+    /// A rule of SenML.
+    pub(super) fn senml(what: impl AsRef<str>, rule: &'static str) -> Self {
+        Self::Rule { label: "senml", what: cut(what.as_ref()), rule }
+    }
+
+    pub(super) fn within(self, what: impl AsRef<str>) -> Self {
+        Self::Within { what: cut(what.as_ref()), error: Box::new(self) }
+    }
+}
+
+/// What a message repeats of a payload is bounded.
+fn cut(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+// === from items to values ===
+
+fn check_size(bytes: &[u8]) -> Result<()> {
+    match bytes.len() {
+        0 => Err(PayloadError::Empty),
+        size if size > PAYLOAD_MAX => Err(PayloadError::TooLong { size, max: PAYLOAD_MAX }),
+        _ => Ok(()),
+    }
+}
+
+fn format_of(encoding: &str) -> Format {
+    match encoding.split(';').next().unwrap_or_default().trim() {
+        "application/senml+json" | "application/sensml+json" => Format::SenmlJson,
+        "application/senml+cbor" | "application/sensml+cbor" => Format::SenmlCbor,
+        "application/json" | "text/json" => Format::Json,
+        "application/cbor" => Format::Cbor,
+        "zenoh/string" => Format::Text,
+        "" | "zenoh/bytes" => Format::TextOrBytes,
+        json if json.ends_with("+json") => Format::Json,
+        cbor if cbor.ends_with("+cbor") => Format::Cbor,
+        text if text.starts_with("text/") => Format::Text,
+        _ => Format::Bytes,
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|error| PayloadError::syntax("utf8", error))
+}
+
+/// One field of an object of attributes.
+fn attribute((name, item): (String, Item)) -> Result<(AttributeId, Incoming)> {
+    let id = AttributeId::new(&name)?;
+    let incoming = incoming(item).and_then(|incoming| {
+        incoming.value.check()?;
+        Ok(incoming)
+    });
+    Ok((id, incoming.map_err(|error| error.within(name))?))
+}
+
+/// An item as a device means it: an envelope or a value.
+fn incoming(item: Item) -> Result<Incoming> {
+    match item {
+        Item::Fields(mut fields) if is_envelope(&fields) => {
+            let source_time = match take(&mut fields, "time_us") {
+                None | Some(Item::Null) => None,
+                Some(time) => Some(micros(time, "time_us")?),
+            };
+            Ok(Incoming { value: enveloped(&mut fields)?, source_time })
+        }
+        plain => Ok(Incoming { value: value_of(plain, None)?, source_time: None }),
+    }
+}
+
+fn is_envelope(fields: &[(String, Item)]) -> bool {
+    fields.iter().any(|(name, _)| name == "value") && fields.iter().all(|(name, _)| ENVELOPE.contains(&name.as_str()))
+}
+
+fn take(fields: &mut Vec<(String, Item)>, name: &str) -> Option<Item> {
+    fields.iter().rposition(|(field, _)| field == name).map(|at| fields.remove(at).1)
+}
+
+/// The value of an envelope, as its `kind` says.
+fn enveloped(fields: &mut Vec<(String, Item)>) -> Result<Value> {
+    let value = take(fields, "value").ok_or_else(|| PayloadError::rule("value", "is missing"))?;
+    match take(fields, "kind") {
+        None | Some(Item::Null) => value_of(value, None),
+        Some(Item::Text(kind)) => value_of(value, Some(&kind)),
+        Some(_) => Err(PayloadError::rule("kind", "must be text")),
+    }
+}
+
+fn micros(item: Item, name: &str) -> Result<Micros> {
+    match item {
+        Item::Integer(time) => Ok(time),
+        _ => Err(PayloadError::rule(name, "must be an integer, microseconds since 1970")),
+    }
+}
+
+fn count(item: Item, name: &str) -> Result<u64> {
+    match item {
+        Item::Integer(count) => u64::try_from(count).ok(),
+        Item::Large(count) => Some(count),
+        _ => None,
+    }
+    .ok_or_else(|| PayloadError::rule(name, "must be an integer from 0"))
+}
+
+/// An item as a value; `kind` tells apart what JSON cannot, and is checked where JSON can.
+fn value_of(item: Item, kind: Option<&str>) -> Result<Value> {
+    let value = match (kind, item) {
+        (None | Some("bool"), Item::Bool(truth)) => Value::Bool(truth),
+        (None | Some("i64"), Item::Integer(number)) => Value::I64(number),
+        (None | Some("text"), Item::Text(text)) => Value::Text(text.into()),
+        (None | Some("bytes"), Item::Bytes(bytes)) => Value::Bytes(bytes.into()),
+        (Some("bytes"), Item::Text(text)) => Value::Bytes(from_base64(&text)?.into()),
+        (Some("vector"), Item::List(items)) => Value::Vector(items.iter().map(f32_of).collect::<Result<_>>()?),
+        (None | Some("json"), item @ (Item::List(_) | Item::Fields(_))) => {
+            let mut json = String::new();
+            item.write_json(1, &mut json)?;
+            Value::Json(json.into())
+        }
+        (Some("f64"), Item::Text(text)) => Value::F64(named_number(&text)?),
+        (None | Some("f64"), Item::Number(number)) => Value::F64(number),
+        (None | Some("f64"), Item::Large(number)) => Value::F64(number as f64),
+        (Some("f64"), Item::Integer(number)) => Value::F64(number as f64),
+        (None, Item::Null) => return Err(PayloadError::rule("value", "null is no reading")),
+        (Some(kind), _) => return Err(PayloadError::rule(kind, "is no kind that fits the value beside it")),
+    };
+    Ok(value)
+}
+
+/// A number that JSON has no digits for.
+fn named_number(text: &str) -> Result<f64> {
+    match text {
+        "NaN" => Ok(f64::NAN),
+        "Infinity" => Ok(f64::INFINITY),
+        "-Infinity" => Ok(f64::NEG_INFINITY),
+        _ => Err(PayloadError::rule(text, "a number as text is NaN, Infinity or -Infinity")),
+    }
+}
+
+/// One element of a vector.
+fn f32_of(item: &Item) -> Result<f32> {
+    let number = match item {
+        Item::Text(text) => named_number(text)?,
+        _ => item.as_f64().ok_or_else(|| PayloadError::rule("vector", "holds numbers only"))?,
+    };
+    let narrow = number as f32;
+    match narrow.is_infinite() && number.is_finite() {
+        true => Err(PayloadError::rule("vector", "a number in it is larger than an f32 can be")),
+        false => Ok(narrow),
+    }
+}
+
+/// Base64 of either alphabet, with or without padding.
+pub(super) fn from_base64(text: &str) -> Result<Vec<u8>> {
+    let decoded = match text.contains(['-', '_']) {
+        true => BASE64.decode(text.replace('-', "+").replace('_', "/")),
+        false => BASE64.decode(text),
+    };
+    decoded.map_err(|error| PayloadError::syntax("base64", error))
+}
+
+// === JSON in ===
+
+fn parse_json(bytes: &[u8]) -> Result<Item> {
+    serde_json::from_slice(bytes).map_err(|error| PayloadError::syntax("json", error))
+}
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_any(ItemVisitor)
+    }
+}
+
+/// Takes whatever JSON holds. Its parser bounds the depth.
+struct ItemVisitor;
+
+impl<'de> Visitor<'de> for ItemVisitor {
+    type Value = Item;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> std::result::Result<Item, E> {
+        Ok(Item::Null)
+    }
+
+    fn visit_bool<E>(self, truth: bool) -> std::result::Result<Item, E> {
+        Ok(Item::Bool(truth))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> std::result::Result<Item, E> {
+        Ok(Item::Integer(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> std::result::Result<Item, E> {
+        Ok(integer(number))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> std::result::Result<Item, E> {
+        Ok(Item::Number(number))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> std::result::Result<Item, E> {
+        Ok(Item::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Item, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element()? {
+            items.push(item);
+        }
+        Ok(Item::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Item, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Item::Fields(fields))
+    }
+}
+
+fn integer(number: u64) -> Item {
+    i64::try_from(number).map_or(Item::Large(number), Item::Integer)
+}
+
+// === CBOR in ===
+
+/// Parses one CBOR item, and nothing behind it; keys that are integers are named by `label`.
+fn parse_cbor(bytes: &[u8], label: fn(i64) -> String) -> Result<Item> {
+    let mut input = Decoder::new(bytes);
+    let item = Cbor { input: &mut input, label }.item(0)?;
+    match input.position() == bytes.len() {
+        true => Ok(item),
+        false => Err(PayloadError::syntax("cbor", "bytes are left over")),
+    }
+}
+
+fn plain_label(label: i64) -> String {
+    label.to_string()
+}
+
+fn bad_cbor(error: minicbor::decode::Error) -> PayloadError {
+    PayloadError::syntax("cbor", error)
+}
+
+struct Cbor<'a, 'b> {
+    input: &'a mut Decoder<'b>,
+    label: fn(i64) -> String,
+}
+
+impl Cbor<'_, '_> {
+    fn item(&mut self, depth: usize) -> Result<Item> {
+        if depth > CBOR_DEPTH_MAX {
+            return Err(PayloadError::syntax("cbor", "it is nested deeper than 32"));
+        }
+        match self.input.datatype().map_err(bad_cbor)? {
+            Type::Array | Type::ArrayIndef => self.list(depth),
+            Type::Map | Type::MapIndef => self.fields(depth),
+            Type::Tag => self.tagged(depth),
+            leaf => self.leaf(leaf).map_err(bad_cbor),
+        }
+    }
+
+    fn leaf(&mut self, leaf: Type) -> std::result::Result<Item, minicbor::decode::Error> {
+        let input = &mut *self.input;
+        Ok(match leaf {
+            Type::Bool => Item::Bool(input.bool()?),
+            Type::Null => input.null().map(|()| Item::Null)?,
+            Type::Undefined => input.undefined().map(|()| Item::Null)?,
+            Type::U8 | Type::U16 | Type::U32 | Type::U64 => integer(input.u64()?),
+            Type::I8 | Type::I16 | Type::I32 | Type::I64 => Item::Integer(input.i64()?),
+            // A negative integer below i64::MIN.
+            Type::Int => Item::Number(i128::from(input.int()?) as f64),
+            Type::F16 => Item::Number(f64::from(input.f16()?)),
+            Type::F32 => Item::Number(f64::from(input.f32()?)),
+            Type::F64 => Item::Number(input.f64()?),
+            Type::String => Item::Text(input.str()?.to_owned()),
+            Type::StringIndef => Item::Text(input.str_iter()?.collect::<std::result::Result<_, _>>()?),
+            Type::Bytes => Item::Bytes(input.bytes()?.to_owned()),
+            Type::BytesIndef => Item::Bytes(input.bytes_iter()?.collect::<std::result::Result<Vec<_>, _>>()?.concat()),
+            other => return Err(minicbor::decode::Error::message(format!("{other} is not taken here"))),
+        })
+    }
+
+    fn list(&mut self, depth: usize) -> Result<Item> {
+        let length = self.input.array().map_err(bad_cbor)?;
+        let mut items = Vec::new();
+        while self.goes_on(length, items.len())? {
+            items.push(self.item(depth + 1)?);
+        }
+        Ok(Item::List(items))
+    }
+
+    fn fields(&mut self, depth: usize) -> Result<Item> {
+        let length = self.input.map().map_err(bad_cbor)?;
+        let mut fields = Vec::new();
+        while self.goes_on(length, fields.len())? {
+            let name = match self.input.datatype().map_err(bad_cbor)? {
+                Type::String => self.input.str().map_err(bad_cbor)?.to_owned(),
+                _ => (self.label)(self.input.i64().map_err(bad_cbor)?),
+            };
+            fields.push((name, self.item(depth + 1)?));
+        }
+        Ok(Item::Fields(fields))
+    }
+
+    /// Whether a list or map goes on; takes the break that ends one of unknown length.
+    fn goes_on(&mut self, length: Option<u64>, read: usize) -> Result<bool> {
+        match length {
+            Some(length) => Ok((read as u64) < length),
+            None if self.input.datatype().map_err(bad_cbor)? == Type::Break => {
+                self.input.skip().map_err(bad_cbor)?;
+                Ok(false)
+            }
+            None => Ok(true),
+        }
+    }
+
+    /// Sees through tags, except those that change what the item is: of numbers, decimal fractions are read (SenML may
+    /// use them), big ones are refused.
+    fn tagged(&mut self, depth: usize) -> Result<Item> {
+        let tag = self.input.tag().map_err(bad_cbor)?;
+        let item = self.item(depth + 1)?;
+        match (tag, item) {
+            (DECIMAL, Item::List(parts)) => match parts.as_slice() {
+                // Through text, because a power of ten and a product would round twice.
+                [Item::Integer(exponent), Item::Integer(mantissa)] => {
+                    let number =
+                        format!("{mantissa}e{exponent}").parse().ok().filter(|number: &f64| number.is_finite());
+                    let too_large = || PayloadError::syntax("cbor", "a decimal fraction is larger than an f64 can be");
+                    Ok(Item::Number(number.ok_or_else(too_large)?))
+                }
+                _ => Err(PayloadError::syntax("cbor", "a decimal fraction is an array of two integers")),
+            },
+            (DECIMAL | BIG_POSITIVE | BIG_NEGATIVE | BIG_FLOAT, _) => {
+                Err(PayloadError::syntax("cbor", "big numbers are not taken here"))
+            }
+            (_, item) => Ok(item),
+        }
+    }
+}
+
+/// Tags of numbers (RFC 8949, 3.4).
+const BIG_POSITIVE: Tag = Tag::new(2);
+const BIG_NEGATIVE: Tag = Tag::new(3);
+const DECIMAL: Tag = Tag::new(4);
+const BIG_FLOAT: Tag = Tag::new(5);
+
+// === JSON out ===
+
+impl Item {
+    /// The item as a number, where it is one.
+    pub(super) fn as_f64(&self) -> Option<f64> {
+        match self {
+            Item::Integer(number) => Some(*number as f64),
+            Item::Large(number) => Some(*number as f64),
+            Item::Number(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Appends the item as JSON; byte strings become base64.
+    fn write_json(&self, depth: usize, out: &mut String) -> Result<()> {
+        if depth > JSON_DEPTH_MAX {
+            return Err(PayloadError::rule("json", "is nested deeper than 120"));
+        }
+        match self {
+            Item::Null => out.push_str("null"),
+            Item::Bool(truth) => out.push_str(if *truth { "true" } else { "false" }),
+            Item::Integer(number) => append(out, format_args!("{number}")),
+            Item::Large(number) => append(out, format_args!("{number}")),
+            Item::Number(number) if number.is_finite() => f64_json(*number, out),
+            Item::Number(_) => return Err(PayloadError::rule("json", "numbers in an object or array must be finite")),
+            Item::Text(text) => text_json(text, out),
+            Item::Bytes(bytes) => append(out, format_args!("\"{}\"", BASE64.encode(bytes))),
+            Item::List(items) => {
+                out.push('[');
+                for (at, item) in items.iter().enumerate() {
+                    out.push_str(if at == 0 { "" } else { "," });
+                    item.write_json(depth + 1, out)?;
+                }
+                out.push(']');
+            }
+            Item::Fields(fields) => {
+                out.push('{');
+                for (at, (name, item)) in fields.iter().enumerate() {
+                    out.push_str(if at == 0 { "" } else { "," });
+                    text_json(name, out);
+                    out.push(':');
+                    item.write_json(depth + 1, out)?;
+                }
+                out.push('}');
+            }
+        }
+        Ok(())
+    }
+}
+
+fn append(out: &mut String, text: fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _written = out.write_fmt(text);
+}
+
+/// How many bytes a value may take as JSON, roughly: what a String starts with.
+fn json_length(value: &Value) -> usize {
+    match value {
+        Value::F64(_) | Value::I64(_) | Value::Bool(_) => 0,
+        Value::Text(text) | Value::Json(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len() / 3 * 4,
+        Value::Vector(vector) => vector.len() * 12,
+    }
+}
+
+/// The shortest digits that read back as the same number, always with a fraction or an exponent, so that it reads back
+/// as floating-point.
+fn f64_json(number: f64, out: &mut String) {
+    match without_digits(number) {
+        Some(name) => out.push_str(name),
+        None => append(out, format_args!("{number:?}")),
+    }
+}
+
+/// As [`f64_json`], for readers that parse an f64 and round it: for very few numbers (7.038531e-26 is one) the shortest
+/// digits would round to a neighbour on that way, so those get all of the f64's.
+fn f32_json(number: f32, out: &mut String) {
+    let wide = f64::from(number);
+    if let Some(name) = without_digits(wide) {
+        return out.push_str(name);
+    }
+    let start = out.len();
+    append(out, format_args!("{number:?}"));
+    if out[start..].parse().map(|read: f64| read as f32) != Ok(number) {
+        out.truncate(start);
+        f64_json(wide, out);
+    }
+}
+
+fn without_digits(number: f64) -> Option<&'static str> {
+    match number {
+        f64::INFINITY => Some("\"Infinity\""),
+        f64::NEG_INFINITY => Some("\"-Infinity\""),
+        _ if number.is_nan() => Some("\"NaN\""),
+        _ => None,
+    }
+}
+
+/// Appends a JSON string; runs of characters that need no escape are copied whole.
+fn text_json(text: &str, out: &mut String) {
+    out.push('"');
+    let mut copied = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        if byte >= b' ' && byte != b'"' && byte != b'\\' {
+            continue;
+        }
+        // Every byte escaped is ASCII, so both ends of the run are character boundaries.
+        out.push_str(&text[copied..at]);
+        copied = at + 1;
+        match byte {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            _ => append(out, format_args!("\\u{byte:04x}")),
+        }
+    }
+    out.push_str(&text[copied..]);
+    out.push('"');
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use proptest::prelude::*;
-    use senza_core::{NodeName, SensorId, SensorType, Series};
-
-    use super::*;
-
-    fn one(encoding: &str, payload: &[u8]) -> Value {
-        decode_one(encoding, payload).unwrap().value
-    }
-
-    #[test]
-    fn text_is_what_it_looks_like() {
-        for encoding in ["", "zenoh/bytes", "zenoh/string", "text/plain"] {
-            assert_eq!(one(encoding, b"72"), Value::I64(72));
-            assert_eq!(one(encoding, b" 72.5\n"), Value::F64(72.5));
-            assert_eq!(one(encoding, b"true"), Value::Bool(true));
-            assert_eq!(one(encoding, "grün".as_bytes()), Value::Text("grün".into()));
-        }
-        assert_eq!(one("", &[0xff, 0]), Value::Bytes([0xff, 0].as_slice().into()));
-        assert_eq!(decode_one("text/plain", &[0xff]).unwrap_err().reason(), "utf8");
-        assert_eq!(one("application/octet-stream", b"72"), Value::Bytes(b"72".as_slice().into()));
-    }
-
-    #[test]
-    fn json_is_a_value_or_an_envelope() {
-        let json = "application/json";
-        assert_eq!(one(json, b"9007199254740993"), Value::I64(9_007_199_254_740_993));
-        assert_eq!(one(json, b"1.0"), Value::F64(1.0));
-        assert_eq!(one(json, br#"{"x":1,"y":2}"#), Value::Json(r#"{"x":1,"y":2}"#.into()));
-        let envelope = decode_one(json, br#"{"value":5,"time_us":1700000000000000}"#).unwrap();
-        assert_eq!(envelope, Incoming { value: Value::I64(5), source_time: Some(1_700_000_000_000_000) });
-        assert_eq!(one(json, br#"{"value":5,"unit":"C"}"#), Value::Json(r#"{"unit":"C","value":5}"#.into()));
-        assert_eq!(one(json, br#"{"value":"AAE=","kind":"bytes"}"#), Value::Bytes([0, 1].as_slice().into()));
-        for (bad, reason) in [
-            (&b"{"[..], "json"),
-            (b"null", "rule"),
-            (b"", "empty"),
-            (br#"{"value":1,"time_us":"now"}"#, "rule"),
-            (br#"{"value":"x","kind":"f64"}"#, "rule"),
-        ] {
-            assert_eq!(decode_one(json, bad).unwrap_err().reason(), reason, "{}", String::from_utf8_lossy(bad));
-        }
-    }
-
-    #[test]
-    fn cbor_is_the_same_in_cbor() {
-        let cbor = "application/cbor";
-        assert_eq!(one(cbor, &[0x18, 0x48]), Value::I64(72));
-        assert_eq!(
-            one(cbor, &[0xfb, 0x40, 0x09, 0x21, 0xfb, 0x54, 0x44, 0x2d, 0x18]),
-            Value::F64(std::f64::consts::PI)
-        );
-        assert_eq!(one(cbor, &[0x42, 1, 2]), Value::Bytes([1, 2].as_slice().into()));
-        assert_eq!(one(cbor, &[0xa1, 0x61, b'x', 0x01]), Value::Json(r#"{"x":1}"#.into()));
-        assert_eq!(one(cbor, &[0x9f, 0x01, 0x02, 0xff]), Value::Json("[1,2]".into()));
-        assert!(decode_one(cbor, &[0x9b, 255, 255, 255, 255, 255, 255, 255, 255]).is_err(), "a length alone");
-        assert!(decode_one(cbor, &[0x81; 100]).is_err(), "too deep");
-        assert!(decode_one(cbor, &[0x01, 0x01]).is_err(), "left over");
-    }
-
-    #[test]
-    fn an_object_carries_several_attributes() {
-        let many = decode_many("application/json", "s", br#"{"a":1,"b":{"value":2.5,"time_us":7}}"#, 0).unwrap();
-        let said: Vec<_> = many.iter().map(|(id, incoming)| (id.as_str(), incoming.source_time)).collect();
-        assert_eq!(said, [("a", None), ("b", Some(7))]);
-        assert_eq!(many[1].1.value, Value::F64(2.5));
-        assert!(decode_many("application/json", "s", b"{}", 0).is_err());
-        assert!(decode_many("application/json", "s", b"[1]", 0).is_err());
-        assert!(decode_many("application/json", "s", br#"{"a":1,"":2}"#, 0).is_err(), "one bad entry refuses all");
-    }
-
-    fn value() -> impl Strategy<Value = Value> {
-        prop_oneof![
-            any::<f64>().prop_map(Value::F64),
-            any::<i64>().prop_map(Value::I64),
-            any::<bool>().prop_map(Value::Bool),
-            "\\PC{0,20}".prop_map(|text| Value::Text(text.into())),
-            Just(Value::Json(r#"{"a":[1,null]}"#.into())),
-            prop::collection::vec(any::<u8>(), 0..20).prop_map(|bytes| Value::Bytes(bytes.into())),
-            prop::collection::vec(-1e6f32..1e6, 0..8).prop_map(|vector| Value::Vector(vector.into())),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn an_envelope_reads_back_as_it_was_written(value in value(), time: i64, seq: u64) {
-            let series = Arc::new(Series {
-                sensor: SensorId::new("s").unwrap(),
-                attribute: AttributeId::new("x").unwrap(),
-                sensor_type: SensorType::default(),
-                node: NodeName::new("a").unwrap(),
-                epoch: 7,
-            });
-            // One NaN stands for all: JSON keeps no payload of it.
-            let value = if matches!(value, Value::F64(n) if n.is_nan()) { Value::F64(f64::NAN) } else { value };
-            let reading = Reading { series, value, source_time: time, received_time: 2, seq };
-            let json: Json = serde_json::from_str(&reading_json(&reading)).unwrap();
-            let read = parse_envelope(&json).unwrap();
-            prop_assert_eq!(read, Envelope { value: reading.value, time_us: time, received_us: 2, seq, epoch: 7, node: "a".into() });
-        }
-
-        #[test]
-        fn noise_is_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), which in 0usize..6) {
-            let encodings = ["application/json", "application/cbor", "application/senml+json", "application/senml+cbor", "", "text/plain"];
-            let _ = decode_one(encodings[which], &bytes);
-            let _ = decode_many(encodings[which], "s", &bytes, 0);
-        }
-    }
-}
+mod tests;
