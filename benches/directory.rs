@@ -63,7 +63,11 @@ fn register(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("register 100 k");
     group.sample_size(10).throughput(Throughput::Elements(COUNT as u64));
     group.bench_function("claim", |bencher| {
-        bencher.iter_batched(|| Directory::new(life("a"), 1), |directory| claim(&directory, &sensors), BatchSize::LargeInput);
+        bencher.iter_batched(
+            || Directory::new(life("a"), 1),
+            |directory| claim(&directory, &sensors),
+            BatchSize::LargeInput,
+        );
     });
     let owner = Directory::new(life("a"), 1);
     claim(&owner, &sensors);

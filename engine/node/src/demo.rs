@@ -54,8 +54,6 @@ const DRAW_US: Micros = 250_000;
 const MEET: Duration = Duration::from_secs(10);
 /// How long a node may take to answer what it sees.
 const ASK: Duration = Duration::from_secs(2);
-/// Most sensors on the screen.
-const SHOWN_MAX: usize = 40;
 
 /// What was seen of one series.
 struct Seen {
@@ -102,7 +100,7 @@ pub(crate) fn run(args: &DemoArgs) -> Outcome {
             next_draw = clock.now() + DRAW_US;
             demo.look(clock.now());
             if !args.json {
-                screen::draw(&demo.table(clock.now()), SHOWN_MAX);
+                screen::draw(&demo.table(clock.now()));
             }
         }
     }

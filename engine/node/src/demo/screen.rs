@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use senza_core::{Micros, Value};
 use serde_json::json;
 
-use crate::cli::{age, shown};
+use crate::cli;
 
 /// What is drawn.
 pub(super) struct Table {
@@ -40,20 +40,32 @@ impl Link {
     }
 }
 
-/// Draws the table: over itself in a terminal, not at all elsewhere.
-pub(super) fn draw(table: &Table, shown_max: usize) {
+/// Draws the table: over itself in a terminal, as high as that is, and not at all elsewhere.
+pub(super) fn draw(table: &Table) {
     let mut out = std::io::stdout().lock();
     if !out.is_terminal() {
         return;
     }
-    let mut text = String::from("\x1b[H\x1b[J");
-    text.push_str(&lines(table, shown_max).join("\n"));
-    text.push('\n');
+    let height = terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0));
+    let shown = height.saturating_sub(FRAME_LINES + table.links.len());
+    let text = format!("\x1b[H\x1b[J{}", lines(table, shown).join("\n"));
     // A terminal that is gone ends the demo by its signal.
     let _written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
-fn lines(table: &Table, shown_max: usize) -> Vec<String> {
+/// Lines around the series, links not counted.
+const FRAME_LINES: usize = 7;
+
+/// As many series as fit: of every sensor equally many attributes, in order.
+fn fitting(rows: &[Row], shown: usize) -> Vec<&Row> {
+    let of_each = |most: usize| -> Vec<&Row> {
+        rows.chunk_by(|a, b| a.sensor == b.sensor).flat_map(|sensor| sensor.iter().take(most)).collect()
+    };
+    let most = (1..=rows.len()).take_while(|most| of_each(*most).len() <= shown).last().unwrap_or(1);
+    of_each(most).into_iter().take(shown).collect()
+}
+
+fn lines(table: &Table, shown: usize) -> Vec<String> {
     let mut lines = vec![
         format!(
             "senza demo: node c sees {} sensors of the cluster, {} series    ctrl-c ends it",
@@ -63,20 +75,20 @@ fn lines(table: &Table, shown_max: usize) -> Vec<String> {
         String::new(),
         format!("{:<34} {:<22} {:<5} {:>18} {:>9} {:>9}", "SENSOR", "ATTRIBUTE", "OWNER", "LATEST", "RATE/s", "AGE"),
     ];
-    lines.extend(table.rows.iter().take(shown_max).map(|row| {
+    let fitting = fitting(&table.rows, shown);
+    lines.extend(fitting.iter().map(|row| {
         format!(
             "{:<34} {:<22} {:<5} {:>18} {:>9.1} {:>9}",
             cut(&row.sensor, 34),
             cut(&row.attribute, 22),
             row.node,
-            cut(&shown(&row.value), 18),
+            cut(&cli::shown(&row.value), 18),
             row.rate,
-            age(row.age_us)
+            cli::age(row.age_us)
         )
     }));
-    if table.rows.len() > shown_max {
-        lines.push(format!("… and {} more series", table.rows.len() - shown_max));
-    }
+    let hidden = table.rows.len() - fitting.len();
+    lines.push(if hidden > 0 { format!("… and {hidden} more series") } else { String::new() });
     lines.push(String::new());
     lines.extend(table.links.iter().map(|link| {
         format!(
@@ -102,6 +114,26 @@ fn cut(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_low_terminal_shows_a_part_of_every_sensor() {
+        let row = |sensor: &str, attribute: &str| Row {
+            sensor: sensor.into(),
+            attribute: attribute.into(),
+            node: "a".into(),
+            value: Value::I64(1),
+            rate: 1.0,
+            age_us: 0,
+        };
+        let rows = [row("s", "x"), row("s", "y"), row("s", "z"), row("t", "x"), row("t", "y")];
+        let shown = |most: usize| {
+            fitting(&rows, most).iter().map(|row| format!("{}{}", row.sensor, row.attribute)).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(9), ["sx", "sy", "sz", "tx", "ty"]);
+        assert_eq!(shown(4), ["sx", "sy", "tx", "ty"]);
+        assert_eq!(shown(3), ["sx", "tx"]);
+        assert_eq!(shown(1), ["sx"]);
+    }
 
     #[test]
     fn the_table_says_who_owns_what_and_what_the_links_carry() {
