@@ -485,6 +485,27 @@ impl Directory {
         Ok(Applied::Done)
     }
 
+    /// Tells every claim that is beaten where a life claims a sensor that others claim too: what its return means, since
+    /// changes of a set are not told while its life is down. Walks that life's claims.
+    pub fn conflicts(&self, life: &Life, emit: &mut dyn FnMut(Change<'_>)) {
+        let Some((at, _)) = self.find_life(life) else { return };
+        let lives = self.lives.load();
+        for partition in &self.partitions {
+            let partition = partition.read();
+            for (sensor, _) in partition.live_entries().filter(|(_, entry)| entry.life == at) {
+                let hash = self.hasher.hash_one(sensor);
+                let winner = partition.winner(hash, sensor, &lives);
+                let Some(beaten) = winner.and_then(|winner| partition.beaten_by(winner, hash, sensor, &lives)) else {
+                    continue;
+                };
+                let after = winner.map(|entry| owner(entry, &lives));
+                let kind = self.types.get(beaten.kind);
+                let beaten = Some(owner(beaten, &lives));
+                emit(Change { sensor, sensor_type: kind.as_str(), before: after.clone(), after, beaten });
+            }
+        }
+    }
+
     /// The digests of all partitions of a life's set, as far as known here; for this node, as flushed.
     pub fn digests(&self, life: &Life) -> Option<Vec<Digest>> {
         let (at, _) = self.find_life(life)?;
@@ -538,13 +559,7 @@ impl Directory {
         let before = partition.winner(hash, sensor, lives);
         change(partition);
         let after = partition.winner(hash, sensor, lives);
-        let up = |entry: &Entry| lives[usize::from(entry.life)].up.load(Ordering::Acquire);
-        let beaten = after.and_then(|after| {
-            partition
-                .matching(hash, sensor)
-                .filter(up)
-                .find(|entry| (entry.life, entry.epoch) != (after.life, after.epoch))
-        });
+        let beaten = after.and_then(|after| partition.beaten_by(after, hash, sensor, lives));
         let key = |entry: Option<Entry>| entry.map(|entry| (entry.life, entry.epoch));
         if key(before) == key(after) && beaten.is_none() {
             return;
@@ -592,6 +607,12 @@ impl Partition {
         self.matching(hash, sensor)
             .filter(up)
             .reduce(|a, b| if beats((b.epoch, node(&b)), (a.epoch, node(&a))) { b } else { a })
+    }
+
+    /// A claim of a life that is up, other than the winner's.
+    fn beaten_by(&self, winner: Entry, hash: u64, sensor: &str, lives: &[Arc<LifeEntry>]) -> Option<Entry> {
+        let up = |entry: &Entry| lives[usize::from(entry.life)].up.load(Ordering::Acquire);
+        self.matching(hash, sensor).filter(up).find(|entry| entry.life != winner.life)
     }
 
     fn find(&self, hash: u64, sensor: &str, life: u16) -> Option<u32> {

@@ -289,10 +289,17 @@ pub struct Gap {
     pub series: Arc<Series>,
     /// The first lost number.
     pub from: Seq,
-    /// The last lost number.
+    /// The last lost number; [`Seq::MAX`] where nobody knows it: the owner went down and was given up.
     pub to: Seq,
     /// Where they were lost.
     pub reason: GapReason,
+}
+
+impl Gap {
+    /// How many readings are lost, where that is known.
+    pub fn count(&self) -> Option<u64> {
+        (self.to != Seq::MAX).then(|| self.to.saturating_sub(self.from) + 1)
+    }
 }
 
 /// What a subscription yields, in order per series.

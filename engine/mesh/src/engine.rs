@@ -164,7 +164,7 @@ pub struct Engine {
     registrations: Box<[Mutex<()>]>,
     questions: Mutex<Questions>,
     happenings: RwLock<Vec<Sender<Happening>>>,
-    /// How often the directory saw a sensor change owners.
+    /// How often a sensor changed owners, or a node came or went: what a series was held against may differ then.
     moves: AtomicU64,
     interest_changed: AtomicBool,
     dirty: AtomicBool,
@@ -708,15 +708,17 @@ impl Engine {
                 Effect::Broadcast(message) => self.transport.broadcast(Bytes::from(message)),
                 Effect::Up(life) => {
                     tracing::info!(node = %life.node, incarnation = life.incarnation, "node up");
+                    self.moves.fetch_add(1, Ordering::AcqRel);
                     self.send_interest(&life.node);
                     self.tell(&Happening::NodeUp(life));
                 }
                 Effect::Down(life) => {
                     tracing::info!(node = %life.node, incarnation = life.incarnation, "node down");
+                    self.moves.fetch_add(1, Ordering::AcqRel);
                     self.shut(&life.node);
                     self.tell(&Happening::NodeDown(life));
                 }
-                Effect::Forgotten(life) => self.relay.forget(&life),
+                Effect::Forgotten(life) => self.relay.forget(&life, &self.fanout),
                 Effect::Lost { sensor, epoch, winner } => self.lose(&sensor, epoch, &winner),
                 Effect::Twin(life) => self.tell(&Happening::Twin(life)),
                 Effect::Link { life, credit, interest } => {

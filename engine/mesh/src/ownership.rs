@@ -252,7 +252,7 @@ impl Ownership {
             return effects;
         }
         match message {
-            Message::Beacon(beacon) => self.on_beacon(from, beacon, directory, now, &mut effects),
+            Message::Beacon(beacon) => self.on_beacon(from, beacon, directory, (now, host), &mut effects),
             Message::Deltas(deltas) => self.on_deltas(from, &deltas, bytes, directory, (now, host), &mut effects),
             Message::DigestAsk => {
                 effects.extend(self.flush(directory));
@@ -345,11 +345,12 @@ impl Ownership {
         from: &Life,
         beacon: Beacon,
         directory: &Directory,
-        now: Micros,
+        (now, host): (Micros, &dyn Host),
         effects: &mut Vec<Effect>,
     ) {
         let me = &self.me;
         let Some(peer) = self.peers.get_mut(&from.node) else { return };
+        let mut beaten = Vec::new();
         let of_us = beacon.heard.iter().find(|heard| heard.life == *me);
         if of_us.is_some() {
             peer.named_at = now;
@@ -359,6 +360,7 @@ impl Ownership {
                 self.counts.returned += 1;
                 let _known = directory.up(from);
                 effects.push(Effect::Up(from.clone()));
+                directory.conflicts(from, &mut |change| note(&change, host, &mut beaten));
             }
         }
         if let Some(heard) = of_us {
@@ -369,6 +371,7 @@ impl Ownership {
         } else if peer.pulls.is_empty() && peer.may_ask(now, self.timing.retry_us) {
             effects.push(peer.ask_digests(me, now));
         }
+        self.settle(beaten, effects);
     }
 
     fn watch_silence(&mut self, directory: &Directory, now: Micros, host: &dyn Host, effects: &mut Vec<Effect>) {

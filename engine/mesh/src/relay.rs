@@ -144,9 +144,16 @@ impl Relay {
         self.incoming.read().values().cloned().collect()
     }
 
-    /// Drops the receiving side of a life that is given up.
-    pub fn forget(&self, life: &Life) {
-        self.incoming.write().retain(|_, link| link.lock().life != *life);
+    /// Drops the receiving side of a life that is given up, and tells its readers that they may have lost readings.
+    pub fn forget(&self, life: &Life, fanout: &Fanout) {
+        self.incoming.write().retain(|_, link| {
+            let mut link = link.lock();
+            let given_up = link.life == *life;
+            if given_up {
+                link.visit(&[], |state| state.give_up(fanout));
+            }
+            !given_up
+        });
     }
 
     /// When a frame of a life came last; 0 before the first.
@@ -681,6 +688,14 @@ impl State {
         }
         self.last = Some(to);
         self.tell(from, to, reason);
+    }
+
+    /// Whatever comes of the series after this, its readers have missed an unknown part.
+    fn give_up(&mut self, fanout: &Fanout) {
+        self.resolve(fanout);
+        if let Some(last) = self.last {
+            self.tell(last + 1, Seq::MAX, GapReason::Link);
+        }
     }
 
     /// Tells the numbers between `last` and `next` as lost on the link, if there are any.

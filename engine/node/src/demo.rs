@@ -155,7 +155,7 @@ impl Demo {
         for delivery in taken {
             match delivery {
                 Delivery::Reading(reading) | Delivery::Start(reading, _) => self.note(reading),
-                Delivery::Gap(gap) => self.gaps += gap.to - gap.from + 1,
+                Delivery::Gap(gap) => self.gaps += gap.count().unwrap_or(1),
             }
         }
     }
