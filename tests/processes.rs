@@ -95,6 +95,55 @@ fn a_watcher_on_another_node_follows_live() {
 }
 
 #[test]
+fn a_sensor_moves_and_every_event_is_told() {
+    let a = NodeProcess::start("a", &[]);
+    let b = NodeProcess::start("b", &[&a.endpoint]);
+    let mut watch = Command::new(program());
+    watch.args(["watch", "--events", "--count", "7", "--for", "60s", "--json", "--connect", &b.endpoint]);
+    let watch = watch.stdout(Stdio::piped()).spawn().unwrap();
+    let watching = std::thread::spawn(move || watch.wait_with_output().unwrap());
+    // A plain subscription takes effect at its own time: a node says when it is there.
+    wait_for("a hears of the watcher", || {
+        put(&a, "probe", "1");
+        let client = senza_mesh::zenoh_client::Client::connect(std::slice::from_ref(&a.endpoint), "senza").unwrap();
+        client.put("in/a/s/x", "", b"1".to_vec()).unwrap();
+        client.close();
+        (owner(&b, "b", "s")? == "a").then_some(())
+    });
+    let moved = senza_json(&b, &["move", "s", "b"]);
+    assert_eq!((&moved["previous"], &moved["node"]), (&"a".into(), &"b".into()));
+    for (node, name) in [(&a, "a"), (&b, "b")] {
+        wait_for("both see it at b", || owner(node, name, "s").filter(|owner| owner == "b"));
+    }
+    assert_eq!(senza(&b, &["move", "nobody", "b"]).status.code(), Some(1));
+    assert_eq!(senza(&b, &["move", "s", "nowhere", "--timeout", "1"]).status.code(), Some(1));
+    // Feed the watcher until it has its count.
+    wait_for("seven events came", || {
+        senza_json(&a, &["move", "s", "a"]);
+        senza_json(&a, &["move", "s", "b"]);
+        watching.is_finished().then_some(())
+    });
+    let output = watching.join().unwrap();
+    assert!(output.status.success());
+    let events: Vec<Json> =
+        output.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+    let count = |event: &str| events.iter().filter(|told| told["event"] == event).count();
+    assert_eq!(count("node up"), 2, "{events:?}");
+    assert!(count("moved") >= 2, "{events:?}");
+    let moves: Vec<u64> =
+        events.iter().filter(|told| told["event"] == "moved").map(|told| told["epoch"].as_u64().unwrap()).collect();
+    assert!(moves.windows(2).all(|pair| pair[0] < pair[1]), "in order: {moves:?}");
+}
+
+#[test]
+fn a_sensor_without_a_connection_ends_after_its_silence() {
+    let mut command = node_command("a", "tcp/127.0.0.1:0", &[]);
+    let a = NodeProcess::spawn("a", command.args(["--idle-unregister-s", "1"]));
+    put(&a, "s", "1");
+    wait_for("it is gone", || owner(&a, "a", "s").is_none().then_some(()));
+}
+
+#[test]
 fn a_taken_name_and_a_taken_port_are_refused_with_the_reason() {
     let a = NodeProcess::start("a", &[]);
     let b = NodeProcess::start("b", &[&a.endpoint]);

@@ -44,7 +44,12 @@ impl NodeProcess {
     }
 
     pub(crate) fn start_at(name: &str, listen: &str, connect: &[&str]) -> Self {
-        let mut process = node_command(name, listen, connect).stdout(Stdio::piped()).spawn().unwrap();
+        Self::spawn(name, &mut node_command(name, listen, connect))
+    }
+
+    /// Starts a node by its command and waits until it says where it is.
+    pub(crate) fn spawn(name: &str, command: &mut Command) -> Self {
+        let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Json = serde_json::from_str(&line).unwrap_or_else(|_| panic!("node {name} did not start: {line:?}"));

@@ -12,7 +12,7 @@ use zenoh::Wait;
 use zenoh::bytes::Encoding;
 use zenoh::qos::CongestionControl;
 use zenoh::query::ConsolidationMode;
-use zenoh::sample::SampleKind;
+use zenoh::sample::{Sample, SampleKind};
 
 /// Why a client cannot do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -133,18 +133,21 @@ impl Client {
     /// What Zenoh says.
     pub fn subscribe(&self, key: &str) -> Result<Updates, ClientError> {
         let queue = Arc::new(Queue::default());
-        let sink = queue.clone();
-        let root = format!("{}/", self.root);
-        let subscriber = self
-            .session
-            .declare_subscriber(format!("{root}{key}"))
-            .callback(move |sample| {
-                let key = sample.key_expr().as_str();
-                let key = key.strip_prefix(&root).unwrap_or(key).to_owned();
-                let put = sample.kind() == SampleKind::Put;
-                sink.push(Update { key, payload: put.then(|| sample.payload().to_bytes().into_owned()) });
-            })
-            .wait()?;
+        let (sink, root) = (queue.clone(), format!("{}/", self.root));
+        let subscriber = self.session.declare_subscriber(format!("{root}{key}"));
+        let subscriber = subscriber.callback(move |sample| sink.take(&root, &sample)).wait()?;
+        Ok(Updates { queue, _subscriber: subscriber })
+    }
+
+    /// Subscribes to the nodes' tokens, those that are there included: a put when one comes, a delete when it goes.
+    ///
+    /// # Errors
+    /// What Zenoh says.
+    pub fn subscribe_tokens(&self) -> Result<Updates, ClientError> {
+        let queue = Arc::new(Queue::default());
+        let (sink, root) = (queue.clone(), format!("{}/", self.root));
+        let tokens = self.session.liveliness().declare_subscriber(format!("{root}nodes/**")).history(true);
+        let subscriber = tokens.callback(move |sample| sink.take(&root, &sample)).wait()?;
         Ok(Updates { queue, _subscriber: subscriber })
     }
 
@@ -184,6 +187,13 @@ struct Queue {
 }
 
 impl Queue {
+    fn take(&self, root: &str, sample: &Sample) {
+        let key = sample.key_expr().as_str();
+        let put = sample.kind() == SampleKind::Put;
+        let payload = put.then(|| sample.payload().to_bytes().into_owned());
+        self.push(Update { key: key.strip_prefix(root).unwrap_or(key).to_owned(), payload });
+    }
+
     fn push(&self, update: Update) {
         let mut updates = self.updates.lock();
         if updates.len() >= UPDATES_MAX {

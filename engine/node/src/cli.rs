@@ -49,6 +49,8 @@ enum Command {
     Watch(client::WatchArgs),
     /// Put one reading
     Put(client::PutArgs),
+    /// Make a sensor another node's own
+    Move(client::MoveArgs),
     /// List the nodes of the cluster
     Nodes(client::NodesArgs),
 }
@@ -115,6 +117,7 @@ pub fn run() -> ExitCode {
         Command::Get(args) => client::get(&args),
         Command::Watch(args) => client::watch(&args),
         Command::Put(args) => client::put(&args),
+        Command::Move(args) => client::move_to(&args),
         Command::Nodes(args) => client::nodes(&args),
     };
     match outcome {

@@ -295,7 +295,8 @@ impl Plain {
         };
         let answer = match verb {
             "whereis" => self.whereis(query)?,
-            other => return Err(format!("{other:?} is no command; there is: whereis")),
+            "move" => self.move_here(query)?,
+            other => return Err(format!("{other:?} is no command; there are: whereis, move")),
         };
         Ok(vec![reply(query.key.to_owned(), answer)])
     }
@@ -310,6 +311,17 @@ impl Plain {
         };
         let node = node.as_ref().map(NodeName::as_str);
         Ok(json!({ "sensor": sensor, "found": found, "node": node, "epoch": epoch }).to_string())
+    }
+}
+
+impl Plain {
+    /// Makes a sensor that another node owns this node's own: a claim with a higher epoch, of the same type.
+    fn move_here(&self, query: &PlainQuery<'_>) -> Result<String, String> {
+        let sensor = text_field(query, "sensor")?;
+        let known = self.engine.listed(&sensor).ok_or_else(|| format!("sensor {sensor:?} is not known"))?;
+        let epoch = self.admission.take_over(&known).map_err(|error| error.to_string())?;
+        let previous = known.owner.life.node.as_str();
+        Ok(json!({ "sensor": sensor, "node": self.me().as_str(), "epoch": epoch, "previous": previous }).to_string())
     }
 }
 

@@ -7,7 +7,7 @@ use clap::Args;
 use senza_core::key;
 use senza_core::{Micros, Value};
 use senza_mesh::clock::{Clock, SystemClock};
-use senza_mesh::zenoh_client::{Client, Reply};
+use senza_mesh::zenoh_client::{Client, Reply, Update, Updates};
 use serde_json::{Value as Json, json};
 
 use super::{ClientArgs, Failure, Outcome, duration};
@@ -61,7 +61,10 @@ pub(crate) struct WatchArgs {
     /// Follow what matches this key expression over <sensor>/<attribute> instead, like `cpu$*/**`
     #[arg(long, conflicts_with_all = ["sensor", "attribute"])]
     pattern: Option<String>,
-    /// Stop after so many readings
+    /// Follow what happens to sensors and nodes instead: registered, moved, unregistered, node up, node down
+    #[arg(long, conflicts_with_all = ["sensor", "attribute", "pattern"])]
+    events: bool,
+    /// Stop after so many readings or events
     #[arg(long)]
     count: Option<u64>,
     /// Stop after so long, like 10s
@@ -92,6 +95,16 @@ pub(crate) struct PutArgs {
     /// When it was read, microseconds since 1970; default: now
     #[arg(long)]
     time_us: Option<Micros>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Args)]
+pub(crate) struct MoveArgs {
+    /// The sensor's id
+    sensor: String,
+    /// The node that is to own it
+    node: String,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -210,41 +223,91 @@ pub(crate) fn get(args: &GetArgs) -> Outcome {
 pub(crate) fn watch(args: &WatchArgs) -> Outcome {
     let client = connect(&args.client)?;
     let key = match (&args.pattern, &args.sensor, &args.attribute) {
+        _ if args.events => "sensors/**".to_owned(),
         (Some(pattern), ..) => format!("readings/{pattern}"),
         (None, None, _) => "readings/**".to_owned(),
         (None, Some(sensor), None) => format!("readings/{}/*", key::encoded(sensor)),
         (None, Some(sensor), Some(attribute)) => format!("readings/{}", key::series_path(sensor, attribute)),
     };
     let stopped = super::stop_signal()?;
-    let updates = client.subscribe(&key).map_err(Failure::usage)?;
+    let mut sources = vec![client.subscribe(&key).map_err(Failure::usage)?];
+    if args.events {
+        sources.push(client.subscribe_tokens().map_err(Failure::usage)?);
+    }
     let clock = SystemClock;
     let until = args.duration.map_or(Micros::MAX, |duration| {
         clock.now().saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
     });
-    let mut last: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    let mut seen = 0;
+    let wait = Duration::from_millis(50) / sources.len() as u32;
+    let (mut last, mut seen) = (BTreeMap::new(), 0);
     while seen < args.count.unwrap_or(u64::MAX) && clock.now() < until && !is_closed(&stopped) {
-        let Some(update) = updates.recv_timeout(Duration::from_millis(50)) else { continue };
-        let json = update.payload.as_deref().and_then(|payload| serde_json::from_slice::<Json>(payload).ok());
-        let Some(json) = json else { continue };
-        let envelope = parse_envelope(&json).map_err(Failure::usage)?;
-        let path = update.key.strip_prefix("readings/").unwrap_or(&update.key);
-        tell_gap(path, &envelope, &mut last);
-        let (sensor, attribute) = decoded(path);
-        if args.client.json {
-            println!("{}", with(json, &sensor, &attribute));
-        } else {
-            println!("{}  {sensor}  {attribute}  {}", clock_time(envelope.time_us), shown(&envelope.value));
+        for update in sources.iter().filter_map(|source| source.recv_timeout(wait)) {
+            let told = if args.events {
+                tell_event(&update, args.client.json)
+            } else {
+                tell_reading(&update, args, &mut last)?
+            };
+            seen += u64::from(told);
         }
-        seen += 1;
     }
-    if updates.lost() > 0 {
-        eprintln!("{} updates were lost here: printing was too slow", updates.lost());
+    let lost: u64 = sources.iter().map(Updates::lost).sum();
+    if lost > 0 {
+        eprintln!("{lost} updates were lost here: printing was too slow");
     }
     if args.count.is_some_and(|count| seen < count) && args.duration.is_some() {
-        return Err(Failure::not_found(format!("only {seen} readings came in time")));
+        return Err(Failure::not_found(format!("only {seen} came in time")));
     }
     Ok(())
+}
+
+/// Prints one reading. Answers whether it was one.
+fn tell_reading(update: &Update, args: &WatchArgs, last: &mut BTreeMap<String, (u64, u64)>) -> Result<bool, Failure> {
+    let json = update.payload.as_deref().and_then(|payload| serde_json::from_slice::<Json>(payload).ok());
+    let Some(json) = json else { return Ok(false) };
+    let envelope = parse_envelope(&json).map_err(Failure::usage)?;
+    let path = update.key.strip_prefix("readings/").unwrap_or(&update.key);
+    tell_gap(path, &envelope, last);
+    let (sensor, attribute) = decoded(path);
+    if args.client.json {
+        println!("{}", with(json, &sensor, &attribute));
+    } else {
+        println!("{}  {sensor}  {attribute}  {}", clock_time(envelope.time_us), shown(&envelope.value));
+    }
+    Ok(true)
+}
+
+/// Prints what happened to a sensor or a node. Answers whether it was such a thing.
+fn tell_event(update: &Update, as_json: bool) -> bool {
+    let event = match update.key.split_once('/') {
+        Some(("sensors", chunk)) => {
+            let sensor = key::decode_chunk(chunk).unwrap_or_else(|_| chunk.to_owned());
+            match &update.payload {
+                None => json!({ "event": "unregistered", "sensor": sensor }),
+                Some(payload) => match serde_json::from_slice::<Json>(payload) {
+                    Ok(record) => record,
+                    Err(_) => return false,
+                },
+            }
+        }
+        Some(("nodes", token)) => {
+            let (node, incarnation) = token.split_once('/').unwrap_or((token, ""));
+            let event = if update.payload.is_some() { "node up" } else { "node down" };
+            json!({ "event": event, "node": node, "incarnation": incarnation.parse::<u64>().ok() })
+        }
+        _ => return false,
+    };
+    if as_json {
+        println!("{event}");
+        return true;
+    }
+    let what = if event["sensor"].is_null() { text(&event, "node") } else { text(&event, "sensor") };
+    let at = match (text(&event, "event"), text(&event["previous"], "node")) {
+        ("registered", _) => format!("on {}", text(&event, "node")),
+        ("moved", previous) => format!("from {previous} to {}", text(&event, "node")),
+        _ => String::new(),
+    };
+    println!("{}  {:<12}  {what}  {at}", clock_time(SystemClock.now()), text(&event, "event"));
+    true
 }
 
 /// Says which numbers are missing before this reading: how a plain client sees loss.
@@ -300,6 +363,33 @@ fn payload(args: &PutArgs) -> Result<(&'static str, Vec<u8>), Failure> {
         None => json!({ "value": value }),
     };
     Ok(("application/json", envelope.to_string().into_bytes()))
+}
+
+pub(crate) fn move_to(args: &MoveArgs) -> Outcome {
+    let client = connect(&args.client)?;
+    if record_of(&client, &args.client, &args.sensor)?.is_none() {
+        return Err(unknown(&args.sensor));
+    }
+    let payload = json!({ "sensor": args.sensor }).to_string().into_bytes();
+    let key = format!("do/{}/move", args.node);
+    let answers = ask(&client, &args.client, &key, "", Some(("application/json", payload)))?;
+    let Some((_, answer)) = answers.into_iter().next() else {
+        return Err(Failure::not_found(format!("node {} does not answer", args.node)));
+    };
+    if args.client.json {
+        println!("{answer}");
+    } else {
+        let (previous, node) = (text(&answer, "previous"), text(&answer, "node"));
+        println!(
+            "{}",
+            if previous == node {
+                format!("{node} owns it already")
+            } else {
+                format!("moved from {previous} to {node}")
+            }
+        );
+    }
+    Ok(())
 }
 
 pub(crate) fn nodes(args: &NodesArgs) -> Outcome {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use senza_core::directory::Listed;
 use senza_core::{AttributeId, Error, SensorId};
 use senza_mesh::engine::{Engine, OnConflict, Sensor};
 
@@ -53,6 +54,22 @@ impl Admission {
             };
         }
         Ok(last)
+    }
+
+    /// Claims a sensor for this node as the directory knows it. Answers the claim's epoch, the present one where the
+    /// sensor is here already.
+    ///
+    /// # Errors
+    /// Those of registering.
+    pub fn take_over(&self, known: &Listed) -> Result<u64, Error> {
+        if known.owner.local {
+            return Ok(known.owner.epoch);
+        }
+        let sensor_type = known.sensor_type.clone();
+        let sensor = Sensor { sensor_type, ..Sensor::new(known.sensor.as_str())? };
+        let (_, epoch) = self.engine.claim(&sensor, OnConflict::Takeover)?;
+        self.held.lock().insert(sensor.id);
+        Ok(epoch)
     }
 
     /// Unregisters a sensor of this node. Answers whether it was here.
