@@ -20,6 +20,8 @@ use crate::transport::Class;
 pub struct Timing {
     /// Between two beacons.
     pub beacon_us: Micros,
+    /// Between two beacons while changes go out.
+    pub soon_us: Micros,
     /// A node not heard, or not hearing us, for so long is down.
     pub silence_us: Micros,
     /// An unanswered question is put again after so long.
@@ -36,6 +38,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             beacon_us: 800_000,
+            soon_us: 100_000,
             silence_us: 2_400_000,
             retry_us: 300_000,
             keep_us: 60_000_000,
@@ -114,6 +117,7 @@ pub struct Ownership {
     peers: BTreeMap<NodeName, Peer>,
     beacon_number: u64,
     next_beacon: Micros,
+    last_beacon: Micros,
     sweep: Sweep,
     /// Lives that said farewell: a late message of theirs does not bring them back.
     left: BTreeMap<NodeName, Incarnation>,
@@ -179,6 +183,7 @@ impl Ownership {
             peers: BTreeMap::new(),
             beacon_number: 0,
             next_beacon: 0,
+            last_beacon: 0,
             sweep: Sweep::default(),
             left: BTreeMap::new(),
             counts,
@@ -217,7 +222,12 @@ impl Ownership {
     /// Flushes changes, sends a due beacon, notices silence, and puts unanswered questions again.
     pub fn tick(&mut self, directory: &Directory, now: Micros, host: &dyn Host) -> Vec<Effect> {
         let mut effects = self.flush(directory);
+        if !effects.is_empty() {
+            // The last delta of a burst has nothing behind it that would show its loss: a beacon soon does.
+            self.next_beacon = self.next_beacon.min(now.max(self.last_beacon + self.timing.soon_us));
+        }
         if now >= self.next_beacon {
+            self.last_beacon = now;
             self.next_beacon = now + self.timing.beacon_us;
             effects.push(Effect::Broadcast(self.beacon(directory, now, host)));
         }

@@ -5,7 +5,7 @@
 //! - Messages of one class from one node to another arrive in order, once, or not at all. Across classes there is no
 //!   order. A message may be lost at any time, and nobody is told; what is above numbers what it sends.
 //! - [`send`](Transport::send) and [`broadcast`](Transport::broadcast) never wait for the other side. A link that is
-//!   stuck may cost their caller about a millisecond, and costs messages to other nodes nothing.
+//!   stuck may cost their caller some milliseconds once, and costs messages to other nodes nothing.
 //! - A token is a hint that a life is there, its end a hint that it is gone. Both may be late or missing.
 //!
 //! One suite of tests holds every implementation to this.

@@ -82,6 +82,10 @@ impl From<zenoh::Error> for OpenError {
 
 /// Destinations whose publishers are kept.
 const PUBLISHERS_MAX: usize = 4096;
+/// Batches of 64 KiB queued per link and class.
+const QUEUE_BATCHES: u32 = 4;
+/// How long a message waits for one, microseconds.
+const WAIT_BEFORE_DROP_US: u32 = 5_000;
 /// How long tokens are waited for at the start.
 const TOKENS: Duration = Duration::from_secs(1);
 /// How long a first link to a seed is waited for.
@@ -289,6 +293,12 @@ fn config(options: &ZenohOptions, listening: &[String]) -> Result<zenoh::Config,
         ("transport/unicast/accept_pending", "1000".to_owned()),
         ("transport/link/tx/lease", options.lease_ms.to_string()),
         ("transport/link/rx/max_message_size", (2 * MESSAGE_MAX).to_string()),
+        // A burst of deltas or of chunks waits for a batch rather than being dropped; a stuck link costs its sender this
+        // long once, and nothing more until it moves again.
+        ("transport/link/tx/queue/size/interactive_high", QUEUE_BATCHES.to_string()),
+        ("transport/link/tx/queue/size/data", QUEUE_BATCHES.to_string()),
+        ("transport/link/tx/queue/size/data_low", QUEUE_BATCHES.to_string()),
+        ("transport/link/tx/queue/congestion_control/drop/wait_before_drop", WAIT_BEFORE_DROP_US.to_string()),
         ("adminspace/enabled", "false".to_owned()),
     ];
     let mut config = zenoh::Config::default();

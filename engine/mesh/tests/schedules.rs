@@ -214,7 +214,7 @@ impl Schedule {
         self.put();
         self.cluster.settle();
         for (node, reader) in &mut self.readers {
-            let mut next: BTreeMap<(String, u64), u64> = BTreeMap::new();
+            let mut next: BTreeMap<(String, String, u64), u64> = BTreeMap::new();
             let mut taken = Vec::new();
             reader.take(&mut taken, usize::MAX);
             for delivery in taken {
@@ -223,7 +223,8 @@ impl Schedule {
                     Delivery::Start(reading, position) => (reading.series, reading.seq, position, false),
                     Delivery::Gap(gap) => (gap.series, gap.from, gap.to, true),
                 };
-                let key = (series.sensor.to_string(), series.epoch);
+                // Two nodes may claim a sensor in the same microsecond.
+                let key = (series.sensor.to_string(), series.node.to_string(), series.epoch);
                 // After a gap of unknown length any number may come.
                 let expected = if to == u64::MAX { next.remove(&key) } else { next.insert(key, to + 1) };
                 if let (Some(expected), true) = (expected, live) {

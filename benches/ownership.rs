@@ -1,0 +1,129 @@
+//! Ownership as a user meets it: nodes on real Zenoh sessions over loopback, in one process.
+//!
+//! `cargo bench -p senza-benches --bench ownership [-- <sensors>…]` prints one JSON object: how fast sensors are
+//! registered, when a peer sees them all, what a late joiner and a death cost, what idle nodes say, and what a remote
+//! sensor costs in memory. Two cores carry all nodes, so that the nodes of this run compete.
+
+#![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints and reads the clock")]
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use senza::{Config, Filter, Node, NodeName, Sensor, SensorHandle, Whereis};
+
+fn main() {
+    let mut sizes: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
+    if std::env::args().any(|arg| arg == "--test") {
+        sizes = vec![1_000];
+    } else if sizes.is_empty() {
+        sizes = vec![10_000, 100_000, 1_000_000];
+    }
+    let rows: Vec<String> = sizes.into_iter().map(run).collect();
+    println!("[{}]", rows.join(",\n"));
+}
+
+/// One row: everything with so many sensors.
+fn run(count: usize) -> String {
+    let a = start("a", &[]);
+    let b = start("b", &[&a]);
+    let sensors: Vec<Sensor> =
+        (0..count).filter_map(|number| Sensor::new(&format!("building/sensor-{number:08}")).ok()).collect();
+    let before = resident_bytes();
+    let begin = Instant::now();
+    let held: Vec<SensorHandle> = sensors.iter().filter_map(|sensor| a.register(sensor).ok()).collect();
+    let registered = begin.elapsed();
+    assert!(until(|| sees(&b, count)), "b never saw all");
+    let visible = begin.elapsed();
+    let both = resident_bytes() - before;
+    let whereis = whereis_per_second(&b, &sensors);
+    let idle = idle_bytes_per_second(&a);
+    let (join, remote_bytes) = join(&a, &b, count);
+    let begin = Instant::now();
+    drop(held);
+    assert!(until(|| sees(&b, 0)), "b never saw them go");
+    let unregistered = begin.elapsed();
+    let death = death(&b, &sensors);
+    format!(
+        "{{\"sensors\":{count},\"register_per_s\":{:.0},\"visible_s\":{:.3},\"unregistered_s\":{:.3},\"join_s\":{join:.3},\
+         \"death_ms\":{death:.1},\"whereis_per_s\":{whereis:.0},\"idle_bytes_per_s\":{idle:.0},\
+         \"bytes_per_sensor_owner_and_peer\":{:.0},\"bytes_per_remote_sensor\":{remote_bytes:.0}}}",
+        count as f64 / registered.as_secs_f64(),
+        visible.as_secs_f64(),
+        unregistered.as_secs_f64(),
+        both as f64 / count as f64,
+    )
+}
+
+fn start(name: &str, others: &[&Node]) -> Node {
+    let connect = others.iter().flat_map(|node| node.listening()).cloned().collect();
+    let config = Config { connect, ..Config::loopback(NodeName::from_host(name)) };
+    Node::start(config).expect("loopback has room for a node")
+}
+
+fn sees(node: &Node, count: usize) -> bool {
+    node.nodes().iter().map(|node| node.sensors).sum::<u64>() == count as u64
+}
+
+/// Seconds until a third node sees everything, and what a sensor costs it in memory.
+fn join(a: &Node, b: &Node, count: usize) -> (f64, f64) {
+    let before = resident_bytes();
+    let begin = Instant::now();
+    let c = start("c", &[a, b]);
+    assert!(until(|| sees(&c, count)), "c never saw all");
+    let join = begin.elapsed().as_secs_f64();
+    let bytes = resident_bytes().saturating_sub(before) as f64 / count as f64;
+    assert!(c.engine().synced());
+    (join, bytes)
+}
+
+/// Milliseconds from the end of an owner's session to its last sensor being gone for `b`.
+fn death(b: &Node, sensors: &[Sensor]) -> f64 {
+    let d = start("d", &[b]);
+    let held: Vec<SensorHandle> = sensors.iter().filter_map(|sensor| d.register(sensor).ok()).collect();
+    assert!(until(|| sees(b, sensors.len())), "b never saw d's");
+    held.into_iter().for_each(SensorHandle::leave);
+    let last = sensors.last().map_or("", |sensor| sensor.id.as_str()).to_owned();
+    let begin = Instant::now();
+    let stopping = std::thread::spawn(move || d.stop());
+    assert!(until(|| b.whereis(&last) == Whereis::NotFound), "b never saw d gone");
+    let death = begin.elapsed().as_secs_f64() * 1e3;
+    assert!(b.sensors(&Filter::all()).is_empty());
+    stopping.join().expect("d stops");
+    death
+}
+
+/// Look-ups of remote sensors per second on one thread, not in the order of registration.
+fn whereis_per_second(node: &Node, sensors: &[Sensor]) -> f64 {
+    let looked_up = 2_000_000;
+    let begin = Instant::now();
+    for at in 0..looked_up {
+        black_box(node.whereis(sensors[at * 611_953 % sensors.len()].id.as_str()));
+    }
+    f64::from(looked_up as u32) / begin.elapsed().as_secs_f64()
+}
+
+/// What a node sends per second while nothing happens.
+fn idle_bytes_per_second(node: &Node) -> f64 {
+    let sent = || node.engine().traffic().iter().map(|link| link.sent.1).sum::<u64>();
+    std::thread::sleep(Duration::from_secs(1));
+    let before = sent();
+    std::thread::sleep(Duration::from_secs(4));
+    (sent() - before) as f64 / 4.0
+}
+
+fn until(condition: impl Fn() -> bool) -> bool {
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(120) {
+        if condition() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).unwrap_or_default() * 1024
+}
