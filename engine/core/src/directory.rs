@@ -23,7 +23,8 @@ use std::hash::BuildHasher;
 
 use crate::codec::{ClaimOp, Delta, Digest, EncodedDelta, encode_op, set_hash};
 use crate::error::{Error, Result};
-use crate::hash::{claim_hash, partition_of};
+use crate::fault::{self, Fault};
+use crate::hash::{claim_hash, xxh64};
 use crate::key::Filter;
 use crate::reading::{Epoch, Life, NodeName, SENSOR_ID_MAX, SensorId, SensorType};
 
@@ -155,6 +156,22 @@ struct Entry {
     kind: u16,
 }
 
+/// An id with its hashes, taken once per look-up.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    id: &'a str,
+    /// The hash that nodes agree on; its top byte is the partition.
+    wire: u64,
+    /// The seeded hash of the index.
+    hash: u64,
+}
+
+impl Key<'_> {
+    fn partition(self) -> u8 {
+        (self.wire >> 56) as u8
+    }
+}
+
 const ME: u16 = 0;
 /// Marks an entry that is free.
 const FREE: u16 = u16::MAX;
@@ -248,6 +265,10 @@ impl Directory {
         lives.iter().filter(|entry| entry.up.load(Ordering::Acquire)).map(|entry| entry.life.clone()).collect()
     }
 
+    fn key<'a>(&self, id: &'a str) -> Key<'a> {
+        Key { id, wire: xxh64(id.as_bytes()), hash: self.hasher.hash_one(id) }
+    }
+
     fn find_life(&self, life: &Life) -> Option<(u16, Arc<LifeEntry>)> {
         let lives = self.lives.load();
         let at = lives.iter().position(|entry| entry.life == *life && !entry.forgotten.load(Ordering::Acquire))?;
@@ -283,15 +304,17 @@ impl Directory {
     /// Who owns a sensor: the claim that beats the others among lives that are up. One read lock, two hashes, no
     /// allocation.
     pub fn owner_of(&self, sensor: &str) -> Option<Owner> {
-        let partition = self.partitions[usize::from(partition_of(sensor))].read();
+        let key = self.key(sensor);
+        let partition = self.partitions[usize::from(key.partition())].read();
         let lives = self.lives.load();
-        partition.winner(self.hasher.hash_one(sensor), sensor, &lives).map(|entry| owner(entry, &lives))
+        partition.winner(key, &lives).map(|entry| owner(entry, &lives))
     }
 
     /// The type of a sensor's winning claim.
     pub fn type_of(&self, sensor: &str) -> Option<SensorType> {
-        let partition = self.partitions[usize::from(partition_of(sensor))].read();
-        let entry = partition.winner(self.hasher.hash_one(sensor), sensor, &self.lives.load())?;
+        let key = self.key(sensor);
+        let partition = self.partitions[usize::from(key.partition())].read();
+        let entry = partition.winner(key, &self.lives.load())?;
         Some(self.types.get(entry.kind))
     }
 
@@ -319,7 +342,7 @@ impl Directory {
                 )
             })
             .filter(|(id, entry)| {
-                let winner = guard.winner(self.hasher.hash_one(*id), id, &lives);
+                let winner = guard.winner(self.key(id), &lives);
                 winner.is_some_and(|winner| winner.life == entry.life)
             })
             .collect();
@@ -352,18 +375,21 @@ impl Directory {
     ) -> Result<Claimed> {
         let kind = self.types.intern(sensor_type.as_str())?;
         let id = sensor.as_str();
-        let hash = self.hasher.hash_one(id);
-        let mut partition = self.partitions[usize::from(partition_of(id))].write();
+        let key = self.key(id);
+        let mut partition = self.partitions[usize::from(key.partition())].write();
         let lives = self.lives.load();
-        let before = partition.winner(hash, id, &lives);
+        let before = partition.winner(key, &lives);
         match before {
             Some(entry) if entry.life == ME => return Ok(Claimed::Held(entry.epoch)),
             Some(entry) if !takeover => return Ok(Claimed::Refused(owner(entry, &lives))),
             _ => {}
         }
-        let known = partition.matching(hash, id).map(|entry| entry.epoch).max().unwrap_or(0);
-        let epoch = self.next_epoch(now.max(known.saturating_add(1)));
-        partition.set(hash, id, Entry { epoch, id_at: 0, life: ME, kind }, &self.types, &self.hasher);
+        let known = partition.matching(key).map(|entry| entry.epoch).max().unwrap_or(0);
+        let epoch = match fault::is_on(Fault::EpochGoesBack) {
+            true => now,
+            false => self.next_epoch(now.max(known.saturating_add(1))),
+        };
+        partition.set(key, Entry { epoch, id_at: 0, life: ME, kind }, &self.types, &self.hasher);
         partition.pending.0 += 1;
         encode_op(ClaimOp::Claim { sensor: id, sensor_type: sensor_type.as_str(), epoch }, &mut partition.pending.1);
         let from = before.map(|entry| owner(entry, &lives));
@@ -375,16 +401,14 @@ impl Directory {
 
     /// Ends this node's claim of that epoch. Answers whether it stood.
     pub fn release(&self, sensor: &str, epoch: Epoch, emit: &mut dyn FnMut(Change<'_>)) -> bool {
-        let hash = self.hasher.hash_one(sensor);
-        let mut partition = self.partitions[usize::from(partition_of(sensor))].write();
-        let mine = partition.matching(hash, sensor).find(|entry| entry.life == ME);
+        let key = self.key(sensor);
+        let mut partition = self.partitions[usize::from(key.partition())].write();
+        let mine = partition.matching(key).find(|entry| entry.life == ME);
         if mine.is_none_or(|entry| entry.epoch != epoch) {
             return false;
         }
         let lives = self.lives.load();
-        self.changing(&mut partition, &lives, (hash, sensor), emit, |partition| {
-            partition.unset(hash, sensor, ME, &self.types);
-        });
+        self.changing(&mut partition, &lives, key, emit, |partition| partition.unset(key, ME, &self.types));
         partition.pending.0 += 1;
         encode_op(ClaimOp::Release { sensor }, &mut partition.pending.1);
         true
@@ -431,11 +455,13 @@ impl Directory {
         let Some((at, _)) = self.find_life(life).filter(|(at, _)| *at != ME) else { return Ok(Applied::Behind) };
         let mut partition = self.partitions[usize::from(delta.partition)].write();
         let have = partition.views[usize::from(at)].version;
-        if delta.new <= have {
-            return Ok(Applied::Old);
-        }
-        if delta.base != have {
-            return Ok(Applied::Behind);
+        if !fault::is_on(Fault::ZombieEntry) {
+            if delta.new <= have {
+                return Ok(Applied::Old);
+            }
+            if delta.base != have {
+                return Ok(Applied::Behind);
+            }
         }
         let lives = self.lives.load();
         for op in &delta.ops {
@@ -493,9 +519,9 @@ impl Directory {
         for partition in &self.partitions {
             let partition = partition.read();
             for (sensor, _) in partition.live_entries().filter(|(_, entry)| entry.life == at) {
-                let hash = self.hasher.hash_one(sensor);
-                let winner = partition.winner(hash, sensor, &lives);
-                let Some(beaten) = winner.and_then(|winner| partition.beaten_by(winner, hash, sensor, &lives)) else {
+                let key = self.key(sensor);
+                let winner = partition.winner(key, &lives);
+                let Some(beaten) = winner.and_then(|winner| partition.beaten_by(winner, key, &lives)) else {
                     continue;
                 };
                 let after = winner.map(|entry| owner(entry, &lives));
@@ -527,20 +553,22 @@ impl Directory {
     ) -> Result<()> {
         match op {
             ClaimOp::Claim { sensor, sensor_type, epoch } => {
-                if partition_of(sensor) != partition_at {
+                let key = self.key(sensor);
+                if key.partition() != partition_at {
                     return Err(Error::Wire { at: 0, rule: "a claim outside its partition" });
                 }
                 let kind = self.types.intern(sensor_type)?;
-                let hash = self.hasher.hash_one(sensor);
-                self.changing(partition, lives, (hash, sensor), emit, |partition| {
-                    partition.set(hash, sensor, Entry { epoch, id_at: 0, life, kind }, &self.types, &self.hasher);
+                let entry = Entry { epoch, id_at: 0, life, kind };
+                self.changing(partition, lives, key, emit, |partition| {
+                    partition.set(key, entry, &self.types, &self.hasher);
                 });
             }
             ClaimOp::Release { sensor } => {
-                let hash = self.hasher.hash_one(sensor);
-                self.changing(partition, lives, (hash, sensor), emit, |partition| {
-                    partition.unset(hash, sensor, life, &self.types);
-                });
+                let key = self.key(sensor);
+                if fault::is_on(Fault::UnscopedDelete) {
+                    (0..lives.len()).for_each(|at| partition.unset(key, at as u16, &self.types));
+                }
+                self.changing(partition, lives, key, emit, |partition| partition.unset(key, life, &self.types));
             }
         }
         Ok(())
@@ -552,22 +580,22 @@ impl Directory {
         &self,
         partition: &mut Partition,
         lives: &[Arc<LifeEntry>],
-        (hash, sensor): (u64, &str),
+        key: Key<'_>,
         emit: &mut dyn FnMut(Change<'_>),
         change: impl FnOnce(&mut Partition),
     ) {
-        let before = partition.winner(hash, sensor, lives);
+        let before = partition.winner(key, lives);
         change(partition);
-        let after = partition.winner(hash, sensor, lives);
-        let beaten = after.and_then(|after| partition.beaten_by(after, hash, sensor, lives));
-        let key = |entry: Option<Entry>| entry.map(|entry| (entry.life, entry.epoch));
-        if key(before) == key(after) && beaten.is_none() {
+        let after = partition.winner(key, lives);
+        let beaten = after.and_then(|after| partition.beaten_by(after, key, lives));
+        let claim = |entry: Option<Entry>| entry.map(|entry| (entry.life, entry.epoch));
+        if claim(before) == claim(after) && beaten.is_none() {
             return;
         }
         let kind = after.or(before).map(|entry| self.types.get(entry.kind)).unwrap_or_default();
         let owner = |entry: Option<Entry>| entry.map(|entry| owner(entry, lives));
         let (before, after, beaten) = (owner(before), owner(after), owner(beaten));
-        emit(Change { sensor, sensor_type: kind.as_str(), before, after, beaten });
+        emit(Change { sensor: key.id, sensor_type: kind.as_str(), before, after, beaten });
     }
 }
 
@@ -589,11 +617,11 @@ impl Partition {
     }
 
     /// The claims of a sensor, mostly one.
-    fn matching(&self, hash: u64, sensor: &str) -> impl Iterator<Item = Entry> {
+    fn matching(&self, key: Key<'_>) -> impl Iterator<Item = Entry> {
         self.index
-            .iter_hash(hash)
+            .iter_hash(key.hash)
             .map(|at| self.entries[*at as usize])
-            .filter(move |entry| self.id_bytes(*entry) == sensor.as_bytes())
+            .filter(move |entry| self.id_bytes(*entry) == key.id.as_bytes())
     }
 
     fn id_bytes(&self, entry: Entry) -> &[u8] {
@@ -601,35 +629,33 @@ impl Partition {
         &self.ids[at + 1..=at + usize::from(self.ids[at]) + 1]
     }
 
-    fn winner(&self, hash: u64, sensor: &str, lives: &[Arc<LifeEntry>]) -> Option<Entry> {
+    fn winner(&self, key: Key<'_>, lives: &[Arc<LifeEntry>]) -> Option<Entry> {
         let up = |entry: &Entry| lives[usize::from(entry.life)].up.load(Ordering::Acquire);
         let node = |entry: &Entry| &lives[usize::from(entry.life)].life.node;
-        self.matching(hash, sensor)
-            .filter(up)
-            .reduce(|a, b| if beats((b.epoch, node(&b)), (a.epoch, node(&a))) { b } else { a })
+        self.matching(key).filter(up).reduce(|a, b| if beats((b.epoch, node(&b)), (a.epoch, node(&a))) { b } else { a })
     }
 
     /// A claim of a life that is up, other than the winner's.
-    fn beaten_by(&self, winner: Entry, hash: u64, sensor: &str, lives: &[Arc<LifeEntry>]) -> Option<Entry> {
+    fn beaten_by(&self, winner: Entry, key: Key<'_>, lives: &[Arc<LifeEntry>]) -> Option<Entry> {
         let up = |entry: &Entry| lives[usize::from(entry.life)].up.load(Ordering::Acquire);
-        self.matching(hash, sensor).filter(up).find(|entry| entry.life != winner.life)
+        self.matching(key).filter(up).find(|entry| entry.life != winner.life)
     }
 
-    fn find(&self, hash: u64, sensor: &str, life: u16) -> Option<u32> {
+    fn find(&self, key: Key<'_>, life: u16) -> Option<u32> {
         let is_it = |at: &u32| {
             let entry = self.entries[*at as usize];
-            entry.life == life && self.id_bytes(entry) == sensor.as_bytes()
+            entry.life == life && self.id_bytes(entry) == key.id.as_bytes()
         };
-        self.index.find(hash, is_it).copied()
+        self.index.find(key.hash, is_it).copied()
     }
 
     /// Puts a claim into its life's set, in place of an earlier one of the same life.
-    fn set(&mut self, hash: u64, sensor: &str, entry: Entry, types: &Types, hasher: &SeedableRandomState) {
-        debug_assert!(!sensor.is_empty() && sensor.len() <= SENSOR_ID_MAX, "ids were checked where they came in");
-        self.unset(hash, sensor, entry.life, types);
+    fn set(&mut self, key: Key<'_>, entry: Entry, types: &Types, hasher: &SeedableRandomState) {
+        debug_assert!(!key.id.is_empty() && key.id.len() <= SENSOR_ID_MAX, "ids were checked where they came in");
+        self.unset(key, entry.life, types);
         let id_at = self.ids.len() as u32;
-        self.ids.push((sensor.len() - 1) as u8);
-        self.ids.extend_from_slice(sensor.as_bytes());
+        self.ids.push((key.id.len() - 1) as u8);
+        self.ids.extend_from_slice(key.id.as_bytes());
         let entry = Entry { id_at, ..entry };
         let at = self.free.pop().unwrap_or(self.entries.len() as u32);
         match self.entries.get_mut(at as usize) {
@@ -637,18 +663,18 @@ impl Partition {
             None => self.entries.push(entry),
         }
         let Self { index, entries, ids, .. } = self;
-        index.insert_unique(hash, at, |at| hasher.hash_one(text_at(ids, entries[*at as usize].id_at)));
-        self.count(entry.life, sensor, entry, types, true);
+        index.insert_unique(key.hash, at, |at| hasher.hash_one(text_at(ids, entries[*at as usize].id_at)));
+        self.count(key, entry, types, true);
     }
 
     /// Takes a claim out of its life's set, if it is there.
-    fn unset(&mut self, hash: u64, sensor: &str, life: u16, types: &Types) {
-        let Some(at) = self.find(hash, sensor, life) else { return };
-        if let Ok(found) = self.index.find_entry(hash, |candidate| *candidate == at) {
+    fn unset(&mut self, key: Key<'_>, life: u16, types: &Types) {
+        let Some(at) = self.find(key, life) else { return };
+        if let Ok(found) = self.index.find_entry(key.hash, |candidate| *candidate == at) {
             found.remove();
         }
         let entry = self.entries[at as usize];
-        self.count(life, sensor, entry, types, false);
+        self.count(key, entry, types, false);
         self.release_entry(at);
         self.pack_ids();
     }
@@ -659,9 +685,9 @@ impl Partition {
         self.free.push(at);
     }
 
-    fn count(&mut self, life: u16, sensor: &str, entry: Entry, types: &Types, add: bool) {
-        let hash = claim_hash(sensor, entry.epoch, types.get(entry.kind).as_str());
-        let view = &mut self.views[usize::from(life)];
+    fn count(&mut self, key: Key<'_>, entry: Entry, types: &Types, add: bool) {
+        let hash = claim_hash(key.wire, entry.epoch, types.hash(entry.kind));
+        let view = &mut self.views[usize::from(entry.life)];
         if add {
             view.count += 1;
             view.sum = view.sum.wrapping_add(hash);
@@ -722,32 +748,47 @@ fn text_at(ids: &[u8], at: u32) -> &str {
 
 // === impl Types ===
 
-/// The sensor types of the cluster, each stored once. They are few and never freed.
+/// The sensor types of the cluster, each stored once. They are few and never freed; reading them takes no lock.
 #[derive(Default)]
 struct Types {
-    list: ArcSwap<Vec<SensorType>>,
-    by_name: Mutex<hashbrown::HashMap<SensorType, u16, foldhash::quality::RandomState>>,
+    known: ArcSwap<KnownTypes>,
+    /// Guards changes of `known`.
+    change: Mutex<()>,
+}
+
+#[derive(Clone, Default)]
+struct KnownTypes {
+    /// With the hash of the name that nodes agree on.
+    list: Vec<(SensorType, u64)>,
+    by_name: hashbrown::HashMap<SensorType, u16, foldhash::quality::RandomState>,
 }
 
 impl Types {
     fn get(&self, kind: u16) -> SensorType {
-        self.list.load().get(usize::from(kind)).cloned().unwrap_or_default()
+        self.known.load().list.get(usize::from(kind)).map(|(name, _)| name.clone()).unwrap_or_default()
+    }
+
+    fn hash(&self, kind: u16) -> u64 {
+        self.known.load().list.get(usize::from(kind)).map_or(0, |(_, hash)| *hash)
     }
 
     fn intern(&self, name: &str) -> Result<u16> {
-        let mut by_name = self.by_name.lock();
-        if let Some(kind) = by_name.get(name) {
+        if let Some(kind) = self.known.load().by_name.get(name) {
             return Ok(*kind);
         }
-        let mut list = Vec::clone(&self.list.load());
-        if list.len() >= TYPES_MAX {
+        let _guard = self.change.lock();
+        let mut known = KnownTypes::clone(&self.known.load());
+        if let Some(kind) = known.by_name.get(name) {
+            return Ok(*kind);
+        }
+        if known.list.len() >= TYPES_MAX {
             return Err(Error::Full { what: "sensor types", max: TYPES_MAX });
         }
         let sensor_type = SensorType::new(name)?;
-        let kind = list.len() as u16;
-        by_name.insert(sensor_type.clone(), kind);
-        list.push(sensor_type);
-        self.list.store(Arc::new(list));
+        let kind = known.list.len() as u16;
+        known.by_name.insert(sensor_type.clone(), kind);
+        known.list.push((sensor_type, xxh64(name.as_bytes())));
+        self.known.store(Arc::new(known));
         Ok(kind)
     }
 }

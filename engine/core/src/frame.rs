@@ -43,6 +43,8 @@ pub struct FrameWriter {
     /// By address of the series, which `held` keeps alive.
     by_series: HashMap<usize, Slot, RandomState>,
     held: Vec<Arc<Series>>,
+    /// What the generation before a reset had: a receiver may have heard nothing of it.
+    replay: HashMap<usize, (Arc<Series>, Seq), RandomState>,
     columns: Columns,
 }
 
@@ -50,6 +52,8 @@ pub struct FrameWriter {
 struct Slot {
     index: u32,
     base: Seq,
+    /// The base of its series' first entry since somebody last asked for it.
+    first: Seq,
 }
 
 /// Scratch space, used again for every frame.
@@ -76,10 +80,22 @@ impl FrameWriter {
     }
 
     /// Starts a new generation of the dictionary, at least the given one, as a receiver asks after a loss.
+    ///
+    /// A series that it had is introduced again behind a gap from its first number on; whoever heard some of them knows
+    /// which are missing, and whoever heard none is told of all.
     pub fn reset(&mut self, generation: u64) {
         self.generation = generation.max(self.generation.saturating_add(1));
+        for series in self.held.drain(..) {
+            if let Some(slot) = self.by_series.remove(&address(&series)) {
+                self.replay.entry(address(&series)).or_insert((series, slot.first));
+            }
+        }
         self.by_series.clear();
-        self.held.clear();
+    }
+
+    /// Forgets what was sent before the last reset, as another interest of the receiver asks.
+    pub fn forget_replay(&mut self) {
+        self.replay.clear();
     }
 
     /// The number of the last frame written.
@@ -113,7 +129,6 @@ impl FrameWriter {
     }
 
     fn row(&mut self, delivery: &Delivery) {
-        let columns_before = self.columns.series.len();
         match delivery {
             Delivery::Reading(reading) => self.reading(reading, 0, reading.seq.wrapping_sub(1), false),
             Delivery::Start(reading, position) => self.reading(reading, START, *position, true),
@@ -122,7 +137,6 @@ impl FrameWriter {
                 self.columns.push(slot, gap.from, (0, 0), KIND_GAP + gap.reason as u8, gap.to);
             }
         }
-        debug_assert_eq!(self.columns.series.len(), columns_before + 1);
     }
 
     fn reading(&mut self, reading: &Reading, flags: u8, base: Seq, fresh: bool) {
@@ -139,10 +153,16 @@ impl FrameWriter {
         if let Some(slot) = known.filter(|slot| !fresh && i32::try_from(seq.wrapping_sub(slot.base) as i64).is_ok()) {
             return slot;
         }
-        let slot = Slot { index: self.held.len() as u32, base };
+        let replayed = self.replay.remove(&address(series)).map(|(_, first)| first);
+        // An entry renewed only because numbers outgrew it has the first of the one before.
+        let first = replayed.or(known.filter(|_| !fresh).map(|slot| slot.first)).unwrap_or(base);
+        let slot = Slot { index: self.held.len() as u32, base, first };
         self.held.push(series.clone());
         self.by_series.insert(address(series), slot);
         self.columns.entry(series, base);
+        if replayed.is_some_and(|first| first < base) && i32::try_from(base - first).is_ok() {
+            self.columns.push(slot, first + 1, (0, 0), KIND_GAP + GapReason::Link as u8, base);
+        }
         slot
     }
 }
@@ -531,6 +551,9 @@ mod tests {
                 rest = &rest[taken..];
                 read.extend(read_all(&body, &node(), &mut dictionary).unwrap());
             }
+            // Behind a reset stand gaps of what came before it; they are a test of their own.
+            let replayed = |delivery: &Delivery| matches!(delivery, Delivery::Gap(gap) if gap.reason == GapReason::Link);
+            read.retain(|delivery| !replayed(delivery));
             prop_assert_eq!(read, deliveries);
         }
 
@@ -544,6 +567,22 @@ mod tests {
             body.truncate(cut % (body.len() + 1));
             let _ = read_all(&body, &node(), &mut Vec::new());
         }
+    }
+
+    #[test]
+    fn after_a_reset_a_series_stands_behind_a_gap_from_its_first_number() {
+        let series = series(0);
+        let reading =
+            |seq| Reading { series: series.clone(), value: Value::F64(1.5), source_time: 9, received_time: 9, seq };
+        let mut writer = FrameWriter::default();
+        let mut body = Vec::new();
+        writer.write(&[Delivery::Start(reading(4), 5), Delivery::Reading(reading(6))], 1 << 20, &mut body);
+        writer.reset(0);
+        body.clear();
+        writer.write(&[Delivery::Reading(reading(7)), Delivery::Start(reading(7), 7)], 1 << 20, &mut body);
+        let read = read_all(&body, &node(), &mut Vec::new()).unwrap();
+        let gap = Delivery::Gap(Gap { series: series.clone(), from: 6, to: 6, reason: GapReason::Link });
+        assert_eq!(read, [gap, Delivery::Reading(reading(7)), Delivery::Start(reading(7), 7)]);
     }
 
     #[test]

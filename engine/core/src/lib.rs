@@ -13,11 +13,13 @@
 //! - [`codec`]: control messages ⇄ bytes.
 //! - [`frame`]: batches of readings ⇄ bytes.
 //! - [`directory`]: who owns what, in the whole cluster.
+//! - [`fault`]: known bugs, for tests.
 
 pub mod codec;
 pub mod directory;
 pub mod error;
 pub mod fanout;
+pub mod fault;
 pub mod frame;
 pub mod hash;
 pub mod history;

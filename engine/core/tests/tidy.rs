@@ -22,6 +22,7 @@ const FLOORS: [(&str, Floors); 2] = [
             ("error", &["reading"]),
             // 1
             ("hash", &[]),
+            ("fault", &[]),
             ("history", &["reading"]),
             ("key", &["error", "reading"]),
             ("codec", &["error", "hash", "key", "reading"]),
@@ -29,7 +30,7 @@ const FLOORS: [(&str, Floors); 2] = [
             ("subscription", &["reading"]),
             // 2: never each other.
             ("table", &["error", "history", "reading"]),
-            ("directory", &["codec", "error", "hash", "key", "reading"]),
+            ("directory", &["codec", "error", "fault", "hash", "key", "reading"]),
             ("fanout", &["error", "history", "key", "reading", "subscription"]),
         ],
     ),

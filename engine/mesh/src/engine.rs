@@ -14,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use senza_core::codec::{self, Message, Question};
 use senza_core::directory::{Change, Claimed, Directory, Listed, Owner};
 use senza_core::fanout::{Fanout, SubscriptionId, Watchers};
+use senza_core::fault::{self, Fault};
 use senza_core::frame::{self, FrameWriter};
 use senza_core::history::Sample;
 use senza_core::reading::Reading;
@@ -111,8 +112,6 @@ pub enum Happening {
     NodeUp(Life),
     /// A node is down, and all its sensors with it.
     NodeDown(Life),
-    /// Another node of this name answers; this one's life is the given one's rival.
-    Twin(Life),
 }
 
 /// A node as another node sees it.
@@ -169,6 +168,7 @@ pub struct Engine {
     interest_changed: AtomicBool,
     dirty: AtomicBool,
     counters: Counters,
+    rival: Mutex<Option<Life>>,
     wake: RwLock<Option<Box<dyn Fn() + Send + Sync>>>,
 }
 
@@ -201,6 +201,7 @@ impl Engine {
             interest_changed: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             counters: Counters::default(),
+            rival: Mutex::default(),
             wake: RwLock::default(),
         })
     }
@@ -469,6 +470,11 @@ impl Engine {
         receiver
     }
 
+    /// Another life of this node's name that was heard, the last one.
+    pub fn rival(&self) -> Option<Life> {
+        self.rival.lock().clone()
+    }
+
     /// Hash of one life's set as this node holds it: what two nodes compare to agree.
     pub fn set_hash(&self, life: &Life) -> Option<u64> {
         self.directory.set_hash(life)
@@ -709,7 +715,7 @@ impl Engine {
                 Effect::Up(life) => {
                     tracing::info!(node = %life.node, incarnation = life.incarnation, "node up");
                     self.moves.fetch_add(1, Ordering::AcqRel);
-                    self.send_interest(&life.node);
+                    self.send_interest_again(&life.node);
                     self.tell(&Happening::NodeUp(life));
                 }
                 Effect::Down(life) => {
@@ -720,13 +726,13 @@ impl Engine {
                 }
                 Effect::Forgotten(life) => self.relay.forget(&life, &self.fanout),
                 Effect::Lost { sensor, epoch, winner } => self.lose(&sensor, epoch, &winner),
-                Effect::Twin(life) => self.tell(&Happening::Twin(life)),
+                Effect::Twin(rival) => *self.rival.lock() = Some(rival),
                 Effect::Link { life, credit, interest } => {
                     if let Some(link) = self.relay.outgoing(&life.node).filter(|link| link.life == life) {
                         link.grant(credit);
                     }
                     if self.interest.lock().version != interest {
-                        self.send_interest(&life.node);
+                        self.send_interest_again(&life.node);
                     }
                 }
             }
@@ -759,6 +765,12 @@ impl Engine {
             for life in self.directory.lives_up().into_iter().filter(|life| *life != self.me) {
                 self.send_interest(&life.node);
             }
+        }
+    }
+
+    fn send_interest_again(&self, node: &NodeName) {
+        if !fault::is_on(Fault::StaleInterest) {
+            self.send_interest(node);
         }
     }
 

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use senza_core::codec::{self, Beacon, Delta, Digest, EncodedDelta, Heard, Message};
 use senza_core::directory::{Applied, Change, Directory, Owner, beats};
+use senza_core::fault::{self, Fault};
 use senza_core::{Epoch, Incarnation, Life, Micros, NodeName, SensorId};
 
 use crate::transport::Class;
@@ -376,7 +377,7 @@ impl Ownership {
         if let Some(heard) = of_us {
             effects.push(Effect::Link { life: from.clone(), credit: heard.credit, interest: heard.interest });
         }
-        if directory.set_hash(from) == Some(beacon.set_hash) {
+        if directory.set_hash(from) == Some(beacon.set_hash) || fault::is_on(Fault::LostLastDelta) {
             peer.synced = true;
         } else if peer.pulls.is_empty() && peer.may_ask(now, self.timing.retry_us) {
             effects.push(peer.ask_digests(me, now));
@@ -495,7 +496,7 @@ impl Ownership {
         }
         pull.asked = now;
         pull.chunks.insert(chunk, bytes.clone());
-        if pull.chunks.len() < usize::from(chunks) {
+        if pull.chunks.len() < usize::from(chunks) && !fault::is_on(Fault::PartialCut) {
             return;
         }
         let Some(pull) = peer.pulls.remove(&partition) else { return };

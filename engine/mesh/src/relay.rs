@@ -278,6 +278,7 @@ impl Outgoing {
             return Vec::new();
         }
         state.interest = version;
+        state.writer.forget_replay();
         let mut touched = state.id.map(|id| fanout.named_sensors(id)).unwrap_or_default();
         state.id = match state.id {
             Some(id) => Some(id).filter(|id| fanout.replace(*id, filters.clone())),
@@ -659,12 +660,14 @@ impl State {
         match self.last {
             None => {
                 self.last = Some(position);
-                for subscription in self.watchers.list().iter().filter(|s| s.contract().start == Start::Latest) {
-                    subscription.offer_start(reading.clone(), position);
-                }
-                self.keep(reading);
+                self.deliver_start(reading, position);
             }
-            Some(last) if position <= last => {}
+            Some(last) if position <= last => {
+                // After a loss before anything was heard, the gap came first.
+                if self.latest.is_none() {
+                    self.deliver_start(reading, position);
+                }
+            }
             Some(last) if reading.seq <= last => {
                 self.tell_between(last, position + 1);
                 self.last = Some(position);
@@ -676,6 +679,13 @@ impl State {
                 self.last = Some(position);
             }
         }
+    }
+
+    fn deliver_start(&mut self, reading: Reading, position: Seq) {
+        for subscription in self.watchers.list().iter().filter(|s| s.contract().start == Start::Latest) {
+            subscription.offer_start(reading.clone(), position);
+        }
+        self.keep(reading);
     }
 
     fn gap(&mut self, from: Seq, to: Seq, reason: GapReason) {

@@ -52,6 +52,8 @@ const NAME_CHECKS: u32 = 15;
 const NAME_STEP: Duration = Duration::from_millis(200);
 /// How often the threads that publish look whether they are still wanted.
 const PUBLISH_IDLE: Duration = Duration::from_millis(100);
+/// How often a node looks after itself.
+const HOUSE: Duration = Duration::from_millis(100);
 /// Readings taken at a time for plain clients.
 const PUBLISH_TAKE: usize = 1024;
 
@@ -82,7 +84,6 @@ impl Node {
         let me = transport.me().clone();
         let engine_config = EngineConfig { me, table: config.table, timing: Timing::default(), seed: rand::random() };
         let engine = Engine::new(engine_config, transport.clone(), clock.clone());
-        let happenings = engine.happenings();
         let admission = Arc::new(Admission::new(engine.clone()));
         let about =
             NodeAbout { listening: transport.listening().to_vec(), zid: transport.zid(), started_us: clock.now() };
@@ -100,8 +101,8 @@ impl Node {
         let (end, ended) = bounded(1);
         let threads = vec![
             publish_readings(engine.clone(), plain.clone(), service.clone()),
-            publish_sensors(happenings, plain.clone(), service, (stopped.clone(), end)),
-            sweep_idle(admission.clone(), clock, config.idle_unregister_s, stopped),
+            publish_sensors(engine.clone(), plain.clone(), service),
+            keep_house(admission.clone(), engine.clone(), (clock, config.idle_unregister_s), (stopped, end)),
         ];
         let node = Self { engine, transport, plain, admission, driver: Some(driver), threads, stop: Some(stop), ended };
         node.wait_ready(!config.connect.is_empty());
@@ -330,32 +331,16 @@ fn publish_while(watch: &Watch, mut reader: Subscriber, plain: &ZenohPlain, serv
     }
 }
 
-/// Publishes what happens to this node's sensors while some plain client subscribes, and notices a rival of its name.
-fn publish_sensors(
-    happenings: Receiver<Happening>,
-    plain: Arc<ZenohPlain>,
-    service: Arc<Plain>,
-    (stopped, end): (Receiver<()>, Sender<String>),
-) -> JoinHandle<()> {
+/// Publishes what happens to this node's sensors while some plain client subscribes; otherwise costs nothing.
+fn publish_sensors(engine: Arc<Engine>, plain: Arc<ZenohPlain>, service: Arc<Plain>) -> JoinHandle<()> {
     spawn("senza-plain-sensors", move || {
         let watch = plain.sensors_watch();
-        loop {
-            let happening = crossbeam_channel::select! {
-                recv(happenings) -> happening => happening,
-                recv(stopped) -> _ => return,
-            };
-            match happening {
-                Ok(Happening::Twin(rival)) => {
-                    let me = service.engine.me();
-                    if rival.incarnation < me.incarnation {
-                        let why = format!("another node named {} is up and older; this one stops", me.node);
-                        // Told once is enough.
-                        let _told = end.try_send(why);
-                    }
+        while watch.wait() {
+            let happenings = engine.happenings();
+            while watch.is_on() && !watch.is_closed() {
+                if let Ok(happening) = happenings.recv_timeout(PUBLISH_IDLE) {
+                    publish_happening(&happening, &plain, &service);
                 }
-                Ok(happening) if watch.is_on() => publish_happening(&happening, &plain, &service),
-                Ok(_) => {}
-                Err(_) => return,
             }
         }
     })
@@ -378,14 +363,30 @@ fn publish_happening(happening: &Happening, plain: &ZenohPlain, service: &Plain)
     plain.publish(&service.sensor_key(&listed.sensor), JSON, record.to_string());
 }
 
-/// Unregisters sensors without a connection after their silence.
-fn sweep_idle(admission: Arc<Admission>, clock: Arc<dyn Clock>, idle_s: u64, stopped: Receiver<()>) -> JoinHandle<()> {
-    spawn("senza-idle", move || {
+/// Unregisters sensors without a connection after their silence, and ends the node where an older one of its name is
+/// up.
+fn keep_house(
+    admission: Arc<Admission>,
+    engine: Arc<Engine>,
+    (clock, idle_s): (Arc<dyn Clock>, u64),
+    (stopped, end): (Receiver<()>, Sender<String>),
+) -> JoinHandle<()> {
+    spawn("senza-house", move || {
         let idle_us = i64::try_from(idle_s).unwrap_or(i64::MAX / 1_000_000) * 1_000_000;
-        let step = Duration::from_millis((idle_s * 100).clamp(100, 60_000));
+        let sweep_every = (idle_us / 10).min(60_000_000);
+        let mut next_sweep = clock.now() + sweep_every;
         // Only the time-out goes on; the channel closing is the end.
-        while stopped.recv_timeout(step) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
-            admission.sweep(clock.now() - idle_us);
+        while stopped.recv_timeout(HOUSE) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            let now = clock.now();
+            if now >= next_sweep {
+                next_sweep = now + sweep_every;
+                admission.sweep(now - idle_us);
+            }
+            let me = engine.me();
+            if engine.rival().is_some_and(|rival| rival.incarnation < me.incarnation) {
+                // Told once is enough.
+                let _told = end.try_send(format!("another node named {} is up and older; this one stops", me.node));
+            }
         }
     })
 }

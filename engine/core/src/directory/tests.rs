@@ -1,6 +1,7 @@
 //! The rules of ownership on one node: claims, deltas in any order, cuts, lives that come and go.
 
 use super::*;
+use crate::hash::partition_of;
 use proptest::prelude::*;
 
 fn life(node: &str, incarnation: u64) -> Life {

@@ -1,0 +1,43 @@
+//! Known bugs, to be switched on by tests alone: they show that the simulation finds them.
+//!
+//! Without the feature `faults` none can be switched on, and asking costs nothing.
+
+/// A bug that a system of this kind has had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A delta is applied whatever version the view is at: an old one brings back what was removed.
+    ZombieEntry,
+    /// A release removes the sensor from the sets of all nodes.
+    UnscopedDelete,
+    /// Nobody compares sets after the last delta.
+    LostLastDelta,
+    /// A node that comes back is not told again what is wanted.
+    StaleInterest,
+    /// A new claim's epoch follows the clock alone.
+    EpochGoesBack,
+    /// A partition is replaced by the first chunk of its cut.
+    PartialCut,
+}
+
+#[cfg(feature = "faults")]
+thread_local! {
+    static ON: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
+}
+
+/// Switches one bug on for this thread, or all off.
+#[cfg(feature = "faults")]
+pub fn set(fault: Option<Fault>) {
+    ON.set(fault);
+}
+
+/// Whether a bug is switched on.
+#[cfg(feature = "faults")]
+pub fn is_on(fault: Fault) -> bool {
+    ON.get() == Some(fault)
+}
+
+/// Whether a bug is switched on: never, without the feature.
+#[cfg(not(feature = "faults"))]
+pub const fn is_on(_fault: Fault) -> bool {
+    false
+}
