@@ -276,15 +276,30 @@ impl Inner {
         self.losses.add(Gap { series: reading.series, from, to, reason });
     }
 
-    /// Takes a gap that the hop before told into the order of the queue.
+    /// Takes a gap that the hop before told into the order of the queue. Gaps have the same bound as readings.
     fn tell(&mut self, gap: Gap, contract: Contract) {
-        // Gaps beyond the bound join what their series lost: nothing but gaps must not grow the queue for ever.
-        let gaps = self.queue.len() as u64 - self.ledger.queued;
-        if gaps >= contract.queue_max as u64 {
-            self.losses.add(gap);
-        } else if !self.closed {
-            self.queue.push_back(Delivery::Gap(gap));
+        if self.closed {
+            return;
         }
+        let full = |inner: &Self| inner.queue.len() as u64 - inner.ledger.queued >= contract.queue_max as u64;
+        match contract.overflow {
+            // What was lost and not told yet is younger than the queue and older than this.
+            Overflow::DropNewest if full(self) || self.losses.holds(&gap.series) => return self.losses.add(gap),
+            Overflow::DropNewest => {}
+            Overflow::DropOldest => {
+                while full(self) {
+                    match self.queue.pop_front() {
+                        Some(Delivery::Gap(older)) => self.losses.add(older),
+                        Some(reading) => {
+                            self.ledger.queued -= 1;
+                            self.lose(reading, contract.reason);
+                        }
+                        None => break,
+                    }
+                }
+            }
+        }
+        self.queue.push_back(Delivery::Gap(gap));
     }
 
     fn take(&mut self, out: &mut Vec<Delivery>, max: usize, contract: Contract) -> bool {
@@ -323,6 +338,10 @@ fn address(series: &Arc<Series>) -> usize {
 impl Losses {
     fn is_empty(&self) -> bool {
         self.by_series.is_empty()
+    }
+
+    fn holds(&self, series: &Arc<Series>) -> bool {
+        self.by_series.contains_key(&address(series))
     }
 
     /// Joins a loss to what its series lost already.
@@ -384,15 +403,21 @@ mod tests {
         fn every_number_is_delivered_or_told(
             newest: bool,
             bound in 1usize..6,
-            steps in prop::collection::vec((0usize..3, 0usize..5), 1..80),
+            steps in prop::collection::vec((0usize..5, 0usize..5), 1..80),
         ) {
             let overflow = if newest { Overflow::DropNewest } else { Overflow::DropOldest };
             let subscription = Subscription::new(contract(overflow, bound));
             let all = [series("x"), series("y")];
             let (mut offered, mut expected) = ([0; 2], [1; 2]);
             let mut out = Vec::new();
-            for (step, count) in steps.into_iter().chain([(2, 1000)]) {
-                if step < 2 {
+            for (step, count) in steps.into_iter().chain([(4, 1000)]) {
+                if (2..4).contains(&step) {
+                    // The hop before tells a gap of its own.
+                    let (series, from) = (all[step - 2].clone(), offered[step - 2] + 1);
+                    offered[step - 2] += count as u64 + 1;
+                    let gap = Gap { series, from, to: offered[step - 2], reason: GapReason::Link };
+                    subscription.offer_many([Delivery::Gap(gap)]);
+                } else if step < 2 {
                     for _ in 0..count {
                         offered[step] += 1;
                         subscription.offer(reading(&all[step], offered[step]));
