@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use crate::error::{Error, Result};
 use crate::history::Sample;
 use crate::key::Filter;
-use crate::reading::{Reading, SensorId, Series};
+use crate::reading::{SensorId, Series};
 use crate::subscription::Subscription;
 
 /// Most subscriptions of one node.
@@ -123,13 +123,7 @@ impl Fanout {
         }
         let Some(list) = &watchers.list else { return };
         for subscription in list.iter() {
-            subscription.offer(Reading {
-                series: series.clone(),
-                value: sample.value.clone(),
-                source_time: sample.source_time,
-                received_time: sample.received_time,
-                seq: sample.seq,
-            });
+            subscription.offer(sample.reading(series));
         }
     }
 

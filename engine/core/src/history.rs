@@ -3,8 +3,9 @@
 //! Plain values: no lock, no clock.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use crate::reading::{Micros, Seq, Value};
+use crate::reading::{Micros, Reading, Seq, Series, Value};
 
 /// A reading without its series.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,19 @@ pub struct Sample {
     pub received_time: Micros,
     /// Its number in the series.
     pub seq: Seq,
+}
+
+impl Sample {
+    /// The reading that it is in its series. One reference count, and one more for values that are not plain.
+    pub fn reading(&self, series: &Arc<Series>) -> Reading {
+        Reading {
+            series: series.clone(),
+            value: self.value.clone(),
+            source_time: self.source_time,
+            received_time: self.received_time,
+            seq: self.seq,
+        }
+    }
 }
 
 /// A ring of samples in order of (source time, seq). Allocates only while it grows towards its bound.

@@ -286,7 +286,7 @@ impl<W: Default> Table<W> {
         let sensor = shard.slots[slot as usize].sensor.as_mut().expect("the index holds only slots in use");
         let found = sensor.attributes.iter().find(|entry| entry.series.attribute.as_str() == attribute);
         found.map_or_else(Vec::new, |entry| {
-            entry.history.range(from, to, last).map(|sample| reading_of(&entry.series, sample)).collect()
+            entry.history.range(from, to, last).map(|sample| sample.reading(&entry.series)).collect()
         })
     }
 
@@ -388,16 +388,6 @@ impl<W> Shard<W> {
 
 fn id_at<W>(slots: &[Slot<W>], slot: u32) -> &str {
     slots[slot as usize].sensor.as_ref().map_or("", |sensor| sensor.registration.sensor.as_str())
-}
-
-fn reading_of(series: &Arc<Series>, sample: &Sample) -> Reading {
-    Reading {
-        series: series.clone(),
-        value: sample.value.clone(),
-        source_time: sample.source_time,
-        received_time: sample.received_time,
-        seq: sample.seq,
-    }
 }
 
 // === impl Sensor ===

@@ -517,7 +517,7 @@ impl Engine {
             }
             watchers.reset();
             if let Some(sample) = latest.filter(|_| start) {
-                subscription.offer_start(reading_of(series, sample), last_seq);
+                subscription.offer_start(sample.reading(series), last_seq);
             }
         });
         if start {
@@ -596,7 +596,7 @@ impl Engine {
                 if step.starts(series) {
                     watchers.reset();
                     if let Some(sample) = latest {
-                        link.offer_start(reading_of(series, sample), last_seq);
+                        link.offer_start(sample.reading(series), last_seq);
                     }
                 }
             };
@@ -831,15 +831,5 @@ impl Host for Engine {
             }
             _ => {}
         }
-    }
-}
-
-fn reading_of(series: &Arc<Series>, sample: &Sample) -> Reading {
-    Reading {
-        series: series.clone(),
-        value: sample.value.clone(),
-        source_time: sample.source_time,
-        received_time: sample.received_time,
-        seq: sample.seq,
     }
 }

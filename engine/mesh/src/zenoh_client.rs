@@ -127,6 +127,15 @@ impl Client {
         Ok(put.congestion_control(CongestionControl::Block).wait()?)
     }
 
+    /// Deletes below the root and waits until that is on its way.
+    ///
+    /// # Errors
+    /// What Zenoh says.
+    pub fn delete(&self, key: &str) -> Result<(), ClientError> {
+        let delete = self.session.delete(format!("{}/{key}", self.root));
+        Ok(delete.congestion_control(CongestionControl::Block).wait()?)
+    }
+
     /// Subscribes below the root.
     ///
     /// # Errors
@@ -210,9 +219,7 @@ impl Updates {
     /// The next update; waits up to `timeout`.
     pub fn recv_timeout(&self, timeout: Duration) -> Option<Update> {
         let mut updates = self.queue.updates.lock();
-        if updates.is_empty() {
-            self.queue.ready.wait_for(&mut updates, timeout);
-        }
+        self.queue.ready.wait_while_for(&mut updates, |updates| updates.is_empty(), timeout);
         updates.pop_front()
     }
 

@@ -23,6 +23,8 @@ use crate::zenoh_transport::{OpenError, ZenohTransport};
 pub const PUTS_MAX: usize = 65_536;
 /// Queries waiting for the service; beyond, they are answered `busy`.
 pub const QUERIES_MAX: usize = 4096;
+/// Queries waiting to be answered `busy`; beyond, they end without a reply.
+const REFUSALS_MAX: usize = 4096;
 /// Threads that answer queries.
 const QUERY_THREADS: usize = 2;
 
@@ -134,6 +136,7 @@ impl ZenohPlain {
         let counts = Arc::new(Counts::default());
         let (puts, puts_mail) = bounded(PUTS_MAX);
         let (queries, queries_mail) = bounded(QUERIES_MAX);
+        let (refusals, refusals_mail) = bounded(REFUSALS_MAX);
         let session = transport.session();
         let subscriber =
             session.declare_subscriber(format!("{root}/in/{me}/**")).callback(put_callback(puts, &counts)).wait()?;
@@ -146,10 +149,11 @@ impl ZenohPlain {
             format!("nodes/{me}/**"),
             format!("do/{me}/**"),
         ] {
-            let callback = query_callback(queries.clone(), &counts);
+            let callback = query_callback(queries.clone(), refusals.clone(), &counts);
             queryables.push(session.declare_queryable(format!("{root}/{part}")).callback(callback).wait()?);
         }
-        let mut threads = vec![put_thread(puts_mail, service.clone(), format!("{root}/in/{me}/"))];
+        let mut threads =
+            vec![put_thread(puts_mail, service.clone(), format!("{root}/in/{me}/")), refusal_thread(refusals_mail)];
         threads.extend((0..QUERY_THREADS).map(|_| query_thread(queries_mail.clone(), service.clone(), counts.clone())));
         let declared = Mutex::new(Some(Declared { subscriber, queryables, threads }));
         let readings = Watched::new(transport, "readings")?;
@@ -236,13 +240,18 @@ fn put_callback(puts: Sender<Sample>, counts: &Arc<Counts>) -> impl Fn(Sample) +
     }
 }
 
-fn query_callback(queries: Sender<Query>, counts: &Arc<Counts>) -> impl Fn(Query) + Send + Sync + 'static {
+fn query_callback(
+    queries: Sender<Query>,
+    refusals: Sender<Query>,
+    counts: &Arc<Counts>,
+) -> impl Fn(Query) + Send + Sync + 'static {
     let counts = counts.clone();
     move |query| {
         if let Err(TrySendError::Full(query)) = queries.try_send(query) {
             counts.queries_refused.fetch_add(1, Ordering::Relaxed);
-            // No call into Zenoh here; a query dropped without a reply ends for its asker.
-            drop(query);
+            // A reply may wait for the asker's link, so it is not sent from here. Where even refusals pile up, dropping
+            // the query ends it for its asker.
+            let _refused = refusals.try_send(query);
         }
     }
 }
@@ -268,6 +277,18 @@ fn query_thread(queries: Receiver<Query>, service: Arc<dyn PlainService>, counts
     })
 }
 
+/// Says `busy`: who asked must be able to tell that from "there is nothing".
+fn refusal_thread(refusals: Receiver<Query>) -> JoinHandle<()> {
+    spawn("senza-plain-busy", move || {
+        for query in refusals {
+            let reason = format!("busy: {QUERIES_MAX} queries are waiting for this node; ask again later");
+            if let Err(error) = query.reply_err(reason).encoding(Encoding::TEXT_PLAIN).wait() {
+                tracing::debug!(%error, "refuse");
+            }
+        }
+    })
+}
+
 fn answer(query: &Query, service: &dyn PlainService) {
     let encoding = query.encoding().map(ToString::to_string).unwrap_or_default();
     let payload = query.payload().map(|payload| payload.to_bytes());
@@ -276,14 +297,17 @@ fn answer(query: &Query, service: &dyn PlainService) {
         parameters: query.parameters().as_str(),
         payload: payload.as_ref().map(|payload| (encoding.as_str(), payload.as_ref())),
     };
-    let sent = match service.get(&asked) {
-        Ok(replies) => replies.into_iter().try_for_each(|reply| {
-            query.reply(reply.key, reply.payload).encoding(Encoding::from(reply.encoding)).wait()
-        }),
-        Err(reason) => query.reply_err(reason).encoding(Encoding::TEXT_PLAIN).wait(),
+    let told = |sent: zenoh::Result<()>| {
+        if let Err(error) = sent {
+            tracing::debug!(%error, key = asked.key, "reply");
+        }
     };
-    if let Err(error) = sent {
-        tracing::debug!(%error, key = asked.key, "reply");
+    match service.get(&asked) {
+        // A reply that Zenoh refuses, for a key beside the question, takes none of the others with it.
+        Ok(replies) => replies.into_iter().for_each(|reply| {
+            told(query.reply(reply.key, reply.payload).encoding(Encoding::from(reply.encoding)).wait());
+        }),
+        Err(reason) => told(query.reply_err(reason).encoding(Encoding::TEXT_PLAIN).wait()),
     }
 }
 
@@ -302,6 +326,7 @@ impl Watched {
             .allowed_destination(Locality::Remote)
             .wait()?;
         let told = state.clone();
+        // Also tells what holds already, before it returns.
         let listener = publisher
             .matching_listener()
             .callback(move |status| {
@@ -309,9 +334,6 @@ impl Watched {
                 told.changed.notify_all();
             })
             .wait()?;
-        if publisher.matching_status().wait()?.matching() {
-            state.flags.lock().0 = true;
-        }
         Ok(Self { state, _publisher: publisher, _listener: listener })
     }
 }

@@ -5,6 +5,7 @@
 //! hold up the others; beacons and deltas go to all on `<root>/@own/<src>`. Everything is sent with Drop: a Block would
 //! hold its caller for 5 s and then close the link. Callbacks only hand over; they run on Zenoh's own threads.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -80,12 +81,16 @@ impl From<zenoh::Error> for OpenError {
     }
 }
 
-/// Destinations whose publishers are kept.
+/// Publishers kept, one per destination and class; beyond, all are dropped and those still used declared again.
 const PUBLISHERS_MAX: usize = 4096;
-/// Batches of 64 KiB queued per link and class.
+/// Batches queued per link for control: every message is one, and they come in bursts. The most that Zenoh takes.
+const CONTROL_BATCHES: u32 = 16;
+/// Batches of 64 KiB queued per link and other class.
 const QUEUE_BATCHES: u32 = 4;
 /// How long a message waits for one, microseconds.
 const WAIT_BEFORE_DROP_US: u32 = 5_000;
+/// How often a free port is picked for port 0 before that is given up.
+const LISTEN_TRIES: u32 = 4;
 /// How long tokens are waited for at the start.
 const TOKENS: Duration = Duration::from_secs(1);
 /// How long a first link to a seed is waited for.
@@ -130,8 +135,7 @@ impl ZenohTransport {
     /// # Errors
     /// [`OpenError`] says what is in the way.
     pub fn open(options: ZenohOptions, inbox: Arc<dyn Inbox>) -> Result<Arc<Self>, OpenError> {
-        let listening = options.listen.iter().map(|endpoint| free_endpoint(endpoint)).collect::<Result<Vec<_>, _>>()?;
-        let session = zenoh::open(config(&options, &listening)?).wait()?;
+        let (session, listening) = open_session(&options)?;
         let root = options.root.clone();
         let incarnation = options.incarnation.max(highest_heard(&session, &options)? + 1);
         let me = Life { node: options.node.clone(), incarnation };
@@ -197,6 +201,11 @@ impl ZenohTransport {
         Ok(replies.iter().filter_map(payload).collect())
     }
 
+    /// Samples on this node's keys that no node sends: dropped.
+    pub fn foreign(&self) -> u64 {
+        self.counts.foreign.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn session(&self) -> &zenoh::Session {
         &self.session
     }
@@ -211,10 +220,7 @@ impl ZenohTransport {
             Class::Frame => ("f", Priority::Data),
             Class::Bulk => ("b", Priority::DataLow),
         };
-        let mut publishers = self.publishers.write();
-        if publishers.len() >= PUBLISHERS_MAX {
-            publishers.clear();
-        }
+        // Without the lock: a declaration may wait for Zenoh's, and sends to other nodes must not wait for that.
         let publisher = self
             .session
             .declare_publisher(format!("{}/@to/{to}/{}/{chunk}", self.root, self.me.node))
@@ -224,8 +230,14 @@ impl ZenohTransport {
             .allowed_destination(Locality::Remote)
             .wait();
         let publisher = Arc::new(publisher.ok()?);
-        publishers.insert(key, publisher.clone());
-        Some(publisher)
+        let mut publishers = self.publishers.write();
+        let replaced =
+            if publishers.len() >= PUBLISHERS_MAX { std::mem::take(&mut *publishers) } else { BTreeMap::new() };
+        let kept = publishers.entry(key).or_insert(publisher).clone();
+        drop(publishers);
+        // Undeclares, again without the lock.
+        drop(replaced);
+        Some(kept)
     }
 }
 
@@ -265,7 +277,8 @@ impl Transport for ZenohTransport {
             tracing::debug!(%error, "token");
         }
         drop(declared.subscribers);
-        self.publishers.write().clear();
+        let publishers = std::mem::take(&mut *self.publishers.write());
+        drop(publishers);
         if let Err(error) = self.session.close().wait() {
             tracing::debug!(%error, "close");
         }
@@ -295,7 +308,7 @@ fn config(options: &ZenohOptions, listening: &[String]) -> Result<zenoh::Config,
         ("transport/link/rx/max_message_size", (2 * MESSAGE_MAX).to_string()),
         // A burst of deltas or of chunks waits for a batch rather than being dropped; a stuck link costs its sender this
         // long once, and nothing more until it moves again.
-        ("transport/link/tx/queue/size/interactive_high", QUEUE_BATCHES.to_string()),
+        ("transport/link/tx/queue/size/interactive_high", CONTROL_BATCHES.to_string()),
         ("transport/link/tx/queue/size/data", QUEUE_BATCHES.to_string()),
         ("transport/link/tx/queue/size/data_low", QUEUE_BATCHES.to_string()),
         ("transport/link/tx/queue/congestion_control/drop/wait_before_drop", WAIT_BEFORE_DROP_US.to_string()),
@@ -313,13 +326,30 @@ fn config(options: &ZenohOptions, listening: &[String]) -> Result<zenoh::Config,
     Ok(config)
 }
 
-/// Tries a TCP endpoint, so that a taken port is told by name; fills in a free port for port 0.
+/// Opens the session where it can listen. A port picked for port 0 may be gone again before Zenoh binds it: then
+/// another is picked.
+fn open_session(options: &ZenohOptions) -> Result<(zenoh::Session, Vec<String>), OpenError> {
+    let mut tries = LISTEN_TRIES;
+    loop {
+        let listening = options.listen.iter().map(|endpoint| free_endpoint(endpoint)).collect::<Result<Vec<_>, _>>()?;
+        tries -= 1;
+        match zenoh::open(config(options, &listening)?).wait() {
+            Ok(session) => return Ok((session, listening)),
+            Err(error) if listening == options.listen || tries == 0 => return Err(error.into()),
+            Err(error) => tracing::debug!(%error, "open, once more"),
+        }
+    }
+}
+
+/// Tries a TCP endpoint, so that a taken port is told by name; fills in a free port for port 0. What Zenoh lets follow
+/// an address (`?…`, `#…`) stays.
 fn free_endpoint(endpoint: &str) -> Result<String, OpenError> {
-    let Some(address) = endpoint.strip_prefix("tcp/") else { return Ok(endpoint.to_owned()) };
+    let Some(rest) = endpoint.strip_prefix("tcp/") else { return Ok(endpoint.to_owned()) };
+    let (address, extras) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
     let refuse = |reason: String| OpenError::Listen { endpoint: endpoint.to_owned(), reason };
     let listener = std::net::TcpListener::bind(address).map_err(|error| refuse(error.to_string()))?;
     let bound = listener.local_addr().map_err(|error| refuse(error.to_string()))?;
-    Ok(if address.ends_with(":0") { format!("tcp/{bound}") } else { endpoint.to_owned() })
+    Ok(if address.ends_with(":0") { format!("tcp/{bound}{extras}") } else { endpoint.to_owned() })
 }
 
 /// The highest incarnation of this name whose token is seen: perhaps left by a crash.
@@ -356,11 +386,15 @@ fn subscribe(
     counts: &Arc<Counts>,
     inbox: &Arc<dyn Inbox>,
 ) -> Result<Vec<Subscriber<()>>, OpenError> {
-    let take = |prefix: String| {
+    let take = |prefix: String, read: fn(&str) -> Option<(NodeName, Class)>| {
         let (counts, inbox) = (counts.clone(), inbox.clone());
-        move |sample: Sample| match sender(&prefix, sample.key_expr().as_str()) {
+        move |sample: Sample| match sample.key_expr().as_str().strip_prefix(&prefix).and_then(read) {
             Some((from, class)) => {
-                let bytes = Bytes::copy_from_slice(&sample.payload().to_bytes());
+                // One that came in pieces was put together in memory of its own; others lie in the link's buffer.
+                let bytes = match sample.payload().to_bytes() {
+                    Cow::Owned(bytes) => Bytes::from(bytes),
+                    Cow::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+                };
                 counts.of(&from).add(RECEIVED, bytes.len());
                 inbox.deliver(Event::Message { from, class, bytes });
             }
@@ -374,12 +408,12 @@ fn subscribe(
     let unicast = session
         .declare_subscriber(format!("{to_me}**"))
         .allowed_origin(Locality::Remote)
-        .callback(take(to_me))
+        .callback(take(to_me, unicast_sender))
         .wait()?;
     let broadcast = session
         .declare_subscriber(format!("{to_all}*"))
         .allowed_origin(Locality::Remote)
-        .callback(take(to_all))
+        .callback(take(to_all, broadcast_sender))
         .wait()?;
     let (prefix, me, inbox) = (root.to_owned(), me.clone(), inbox.clone());
     let tokens = session
@@ -397,17 +431,21 @@ fn subscribe(
     Ok(vec![unicast, broadcast, tokens])
 }
 
-/// Reads the sender and the class out of a key behind its prefix: `<src>/<class>`, or `<src>` of a broadcast.
-fn sender(prefix: &str, key: &str) -> Option<(NodeName, Class)> {
-    let rest = key.strip_prefix(prefix)?;
-    let (source, class) = match rest.split_once('/') {
-        None => (rest, Class::Control),
-        Some((source, "c")) => (source, Class::Control),
-        Some((source, "f")) => (source, Class::Frame),
-        Some((source, "b")) => (source, Class::Bulk),
-        Some(_) => return None,
+/// Reads the sender and the class out of `<src>/<class>`.
+fn unicast_sender(rest: &str) -> Option<(NodeName, Class)> {
+    let (source, class) = rest.split_once('/')?;
+    let class = match class {
+        "c" => Class::Control,
+        "f" => Class::Frame,
+        "b" => Class::Bulk,
+        _ => return None,
     };
     Some((NodeName::new(source).ok()?, class))
+}
+
+/// Reads the sender out of `<src>`.
+fn broadcast_sender(rest: &str) -> Option<(NodeName, Class)> {
+    Some((NodeName::new(rest).ok()?, Class::Control))
 }
 
 /// Reads a life out of a token's key.

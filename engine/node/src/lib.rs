@@ -79,7 +79,7 @@ impl Node {
     pub fn start(config: Config) -> std::result::Result<Self, OpenError> {
         let clock = SystemClock::shared();
         let (mail_in, mail) = mailbox();
-        let transport = ZenohTransport::open(options(&config, clock.now()), mail_in)?;
+        let transport = ZenohTransport::open(options(&config, clock.now()), mail_in.clone())?;
         check_name(&transport)?;
         let me = transport.me().clone();
         let engine_config = EngineConfig { me, table: config.table, timing: Timing::default(), seed: rand::random() };
@@ -92,9 +92,12 @@ impl Node {
             admission: admission.clone(),
             clock: clock.clone(),
             root: config.root.clone(),
+            mailbox: mail_in,
+            served: std::sync::OnceLock::new(),
             about,
         });
         let plain = ZenohPlain::serve(&transport, service.clone())?;
+        service.served.get_or_init(|| Arc::downgrade(&plain));
         let driver = Driver::start(engine.clone(), mail, clock.clone());
         transport.announce()?;
         let (stop, stopped) = bounded(0);

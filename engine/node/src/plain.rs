@@ -3,14 +3,15 @@
 //! Turns neutral (key, encoding, bytes) into calls of the engine and back into JSON. Knows no Zenoh type.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use senza_core::directory::Listed;
 use senza_core::key::{self, Pattern};
 use senza_core::{Filter, NodeName, Reading, SensorId};
 use senza_mesh::clock::Clock;
+use senza_mesh::driver::Mailbox;
 use senza_mesh::engine::{Engine, Whereis};
-use senza_mesh::zenoh_plain::{PlainQuery, PlainReply, PlainService};
+use senza_mesh::zenoh_plain::{PlainQuery, PlainReply, PlainService, ZenohPlain};
 use serde_json::{Value as Json, json};
 
 use crate::ingest::payload::{PayloadError, reading_json};
@@ -33,6 +34,10 @@ pub struct Plain {
     pub clock: Arc<dyn Clock>,
     /// The first chunks of all keys.
     pub root: String,
+    /// Where the transport leaves its events: what it lost shows in the statistics.
+    pub mailbox: Arc<Mailbox>,
+    /// The key space it is served through, once it is.
+    pub served: OnceLock<Weak<ZenohPlain>>,
     /// Where the node listens, its Zenoh id, and when it started: what its record says.
     pub about: NodeAbout,
 }
@@ -233,6 +238,16 @@ impl Plain {
         let (counters, ownership) = self.engine.counters();
         let mut stats: serde_json::Map<String, Json> =
             counters.named().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
+        stats.insert("inbox_overflow".into(), json!(self.mailbox.overflow()));
+        if let Some(served) = self.served.get().and_then(Weak::upgrade) {
+            let plain = served.counts();
+            let plain = json!({
+                "puts": plain.puts, "puts_dropped": plain.puts_dropped, "queries": plain.queries,
+                "queries_refused": plain.queries_refused, "published": plain.published,
+                "published_bytes": plain.published_bytes,
+            });
+            stats.insert("plain".into(), plain);
+        }
         stats.insert("payloads_refused".into(), json!(self.admission.refused()));
         let ownership = json!({
             "stale_messages": ownership.stale, "partitions_pulled": ownership.pulled,
