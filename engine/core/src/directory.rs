@@ -467,7 +467,8 @@ impl Directory {
         for op in &delta.ops {
             self.apply_op(&mut partition, &lives, (delta.partition, at), *op, emit)?;
         }
-        partition.views[usize::from(at)].version = delta.new;
+        let version = &mut partition.views[usize::from(at)].version;
+        *version = delta.new.max(*version);
         Ok(Applied::Done)
     }
 

@@ -5,7 +5,8 @@
 /// A bug that a system of this kind has had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A delta is applied whatever version the view is at: an old one brings back what was removed.
+    /// A delta is applied whatever version the view is at, and views are compared by version alone: an old delta brings
+    /// back what was removed.
     ZombieEntry,
     /// A release removes the sensor from the sets of all nodes.
     UnscopedDelete,
