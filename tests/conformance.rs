@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use senza_core::{Life, NodeName};
-use senza_mesh::sim::{LinkRules, Network};
+use senza_mesh::network::{LinkRules, Network};
 use senza_mesh::transport::{Class, Event, Inbox, Transport};
 use senza_mesh::zenoh_transport::{ZenohOptions, ZenohTransport};
 
@@ -192,7 +192,7 @@ impl Net for ZenohNet {
         };
         let transport = ZenohTransport::open(options, Arc::new(Queue(sender))).unwrap();
         assert!(transport.me().incarnation >= incarnation);
-        transport.announce().unwrap();
+        transport.announce(true);
         self.joined.insert(node.to_owned(), (transport.clone(), receiver));
         transport
     }

@@ -136,6 +136,27 @@ fn a_sensor_moves_and_every_event_is_told() {
 }
 
 #[test]
+fn a_node_leaves_the_cluster_and_returns_by_command() {
+    let a = NodeProcess::start("a", &[]);
+    let b = NodeProcess::start("b", &[&a.endpoint]);
+    put(&a, "s", "1");
+    wait_for("b sees it", || owner(&b, "b", "s"));
+    assert_eq!(senza_json(&b, &["mode", "a"])["mode"], "cluster");
+    let switched = senza_json(&b, &["mode", "a", "local"]);
+    assert_eq!((&switched["mode"], &switched["previous"]), (&"local".into(), &"cluster".into()));
+    wait_for("b sees it withdrawn", || owner(&b, "b", "s").is_none().then_some(()));
+    assert_eq!(senza(&b, &["where", "s"]).status.code(), Some(1), "a local node does not answer for the cluster");
+    assert_eq!(senza(&b, &["mode", "a", "shadow"]).status.code(), Some(2));
+    assert_eq!(senza_json(&b, &["mode", "a", "cluster"])["mode"], "cluster");
+    wait_for("b sees it again", || owner(&b, "b", "s").filter(|owner| owner == "a"));
+    let heals = wait_for("the return is reported", || {
+        let heals = senza_json(&b, &["nodes", "--heals"]);
+        heals.as_array().filter(|heals| !heals.is_empty() || owner(&b, "b", "s").is_some()).cloned()
+    });
+    assert!(heals.iter().all(|heal| heal["total"] == 0), "nothing was claimed twice: {heals:?}");
+}
+
+#[test]
 fn a_sensor_without_a_connection_ends_after_its_silence() {
     let mut command = node_command("a", "tcp/127.0.0.1:0", &[]);
     let a = NodeProcess::spawn("a", command.args(["--idle-unregister-s", "1"]));

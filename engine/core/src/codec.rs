@@ -153,6 +153,8 @@ pub enum Message<'a> {
     Answer(u64, &'a [u8]),
     /// The sender withdraws everything and leaves.
     Bye,
+    /// The sender withdraws and may come back in the same life; forget its set.
+    Leave,
 }
 
 // === writing ===
@@ -284,7 +286,7 @@ pub fn encode(incarnation: Incarnation, message: &Message<'_>) -> Vec<u8> {
             out.extend_from_slice(&id.to_le_bytes());
             out.extend_from_slice(body);
         }
-        Message::DigestAsk | Message::Reset | Message::Bye => {}
+        Message::DigestAsk | Message::Reset | Message::Bye | Message::Leave => {}
     }
     out
 }
@@ -305,6 +307,7 @@ fn kind_of(message: &Message<'_>) -> u8 {
         Message::Ask(..) => 12,
         Message::Answer(..) => KIND_ANSWER,
         Message::Bye => 14,
+        Message::Leave => 15,
     }
 }
 
@@ -442,6 +445,7 @@ fn body<'a>(kind: u8, input: &mut Reader<'a>) -> Result<Message<'a>> {
         12 => Message::Ask(input.u64()?, question(input)?),
         KIND_ANSWER => Message::Answer(input.u64()?, input.rest()),
         14 => Message::Bye,
+        15 => Message::Leave,
         _ => return Err(input.refuse("an unknown kind of message")),
     })
 }

@@ -8,25 +8,30 @@
 //! A life that goes down is one flag: its claims stop counting at once, whatever their number, and stay for its
 //! return until [`forget`](Directory::forget) and [`sweep`](Directory::sweep) drop them.
 //!
-//! Claims lie in 256 partitions by a fixed hash of the sensor id, each behind a lock of its own with the digests
-//! that belong to it. An entry costs 16 bytes, its index slot 5 to 10, its id its own length and 1.
+//! Claims lie in 256 partitions by a fixed hash of the sensor id, each with its digests. Look-ups take no lock (see
+//! `directory/store.rs`); changes take their partition's. A claim of a sensor whose id has 24 bytes costs 40 bytes, its
+//! place in the index 11 to 22.
 
+mod lives;
+mod store;
+mod types;
+
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use crossbeam_utils::CachePadded;
 use foldhash::quality::SeedableRandomState;
-use hashbrown::HashTable;
-use parking_lot::{Mutex, RwLock};
-use std::hash::BuildHasher;
 
 use crate::codec::{ClaimOp, Delta, Digest, EncodedDelta, encode_op, set_hash};
 use crate::error::{Error, Result};
 use crate::fault::{self, Fault};
 use crate::hash::{claim_hash, xxh64};
 use crate::key::Filter;
-use crate::reading::{Epoch, Life, NodeName, SENSOR_ID_MAX, SensorId, SensorType};
+use crate::reading::{Epoch, Life, NodeName, SensorId, SensorType};
+use lives::{LifeEntry, Lives};
+use store::{Claim, IdBuffer, Record, Store, Writer};
+use types::{Kind, Types};
 
 /// How many partitions the directory has; fixed by the protocol.
 pub const PARTITIONS: usize = 256;
@@ -51,19 +56,66 @@ pub struct Owner {
     pub local: bool,
 }
 
-/// A change of who owns a sensor, as this node sees it.
-#[derive(Debug)]
+/// A change of who owns a sensor, or a claim found beaten, as this node sees it. Its parts are looked up when asked for.
 pub struct Change<'a> {
     /// Whose owner changed.
     pub sensor: &'a str,
-    /// What kind of thing it is.
-    pub sensor_type: &'a str,
+    directory: &'a Directory,
+    lives: &'a [Arc<LifeEntry>],
+    before: Option<Claim>,
+    after: Option<Claim>,
+    beaten: Option<Claim>,
+}
+
+impl Change<'_> {
+    /// What kind of thing the sensor is, as its present owner says, or its last.
+    pub fn sensor_type(&self) -> SensorType {
+        self.after.or(self.before).map(|claim| self.directory.types.get(claim.kind)).unwrap_or_default()
+    }
+
     /// Who owned it.
-    pub before: Option<Owner>,
+    pub fn before(&self) -> Option<Owner> {
+        self.before.map(|claim| owner(claim, self.lives))
+    }
+
     /// Who owns it now.
-    pub after: Option<Owner>,
+    pub fn after(&self) -> Option<Owner> {
+        self.after.map(|claim| owner(claim, self.lives))
+    }
+
     /// A claim that stands and is beaten: its node has to hear of the winner.
-    pub beaten: Option<Owner>,
+    pub fn beaten(&self) -> Option<Owner> {
+        self.beaten.map(|claim| owner(claim, self.lives))
+    }
+
+    /// Whether the sensor has another owner or epoch than before, and had one.
+    pub fn is_move(&self) -> bool {
+        self.before.is_some() && self.after.is_some() && identity(self.before) != identity(self.after)
+    }
+
+    /// Whether a standing claim was found beaten.
+    pub fn is_contested(&self) -> bool {
+        self.beaten.is_some()
+    }
+}
+
+fn identity(claim: Option<Claim>) -> Option<(u16, Epoch)> {
+    claim.map(|claim| (claim.life, claim.epoch))
+}
+
+fn owner(claim: Claim, lives: &[Arc<LifeEntry>]) -> Owner {
+    let life = lives.get(usize::from(claim.life)).map(|entry| entry.life.clone());
+    let gone = || Life { node: NodeName::from_host("gone"), incarnation: 0 };
+    Owner { life: life.unwrap_or_else(gone), epoch: claim.epoch, local: claim.life == ME }
+}
+
+/// Where a sensor is, without names: what a look-up answers in the fewest steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// The owning life's number, for [`Directory::life`]; 0 is this node.
+    pub life: u16,
+    /// The claim's number.
+    pub epoch: Epoch,
 }
 
 /// What became of the wish to own a sensor.
@@ -115,45 +167,22 @@ pub struct Listed {
     pub owner: Owner,
 }
 
-/// A view of who owns what. All methods take `&self`; a lookup takes one partition's read lock.
+/// A view of who owns what. All methods take `&self`.
 pub struct Directory {
-    partitions: Box<[CachePadded<RwLock<Partition>>]>,
-    /// Index 0 is this node. Slots of forgotten lives are used again.
-    lives: ArcSwap<Vec<Arc<LifeEntry>>>,
-    /// Guards changes of `lives`.
-    change_lives: Mutex<()>,
+    partitions: Box<[CachePadded<Store<Books>>]>,
+    lives: Lives,
     types: Types,
     hasher: SeedableRandomState,
     last_epoch: AtomicU64,
 }
 
-#[derive(Debug)]
-struct LifeEntry {
-    life: Life,
-    up: AtomicBool,
-    forgotten: AtomicBool,
-}
-
-#[derive(Default)]
-struct Partition {
-    index: HashTable<u32>,
-    entries: Vec<Entry>,
-    free: Vec<u32>,
-    /// Ids, each behind a byte that holds its length less one.
-    ids: Vec<u8>,
-    ids_dead: usize,
+/// What a partition's lock guards beside its claims.
+#[derive(Debug, Default)]
+struct Books {
     /// Per life: how far its set is known here. For this node: what was flushed.
     views: Vec<Digest>,
     /// Changes of this node's own set since the last flush, encoded, and their number.
     pending: (u32, Vec<u8>),
-}
-
-#[derive(Clone, Copy)]
-struct Entry {
-    epoch: Epoch,
-    id_at: u32,
-    life: u16,
-    kind: u16,
 }
 
 /// An id with its hashes, taken once per look-up.
@@ -170,24 +199,26 @@ impl Key<'_> {
     fn partition(self) -> u8 {
         (self.wire >> 56) as u8
     }
+
+    fn place(&self) -> (u64, &[u8]) {
+        (self.hash, self.id.as_bytes())
+    }
 }
 
+/// The number of this node's own life.
 const ME: u16 = 0;
-/// Marks an entry that is free.
-const FREE: u16 = u16::MAX;
+/// Look-ups of [`Directory::locate_many`] that wait for memory together.
+const TOGETHER: usize = 16;
 
 // === impl Directory: lives ===
 
 impl Directory {
     /// A directory that knows nothing but this node's life. `seed` seeds the hash of ids in memory.
     pub fn new(me: Life, seed: u64) -> Self {
-        let mine = LifeEntry { life: me, up: AtomicBool::new(true), forgotten: AtomicBool::new(false) };
-        let partition =
-            || CachePadded::new(RwLock::new(Partition { views: vec![Digest::default()], ..Default::default() }));
+        let books = || Books { views: vec![Digest::default()], ..Books::default() };
         Self {
-            partitions: (0..PARTITIONS).map(|_| partition()).collect(),
-            lives: ArcSwap::from_pointee(vec![Arc::new(mine)]),
-            change_lives: Mutex::new(()),
+            partitions: (0..PARTITIONS).map(|_| CachePadded::new(Store::new(books()))).collect(),
+            lives: Lives::new(me),
             types: Types::default(),
             hasher: SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_fixed()),
             last_epoch: AtomicU64::new(0),
@@ -196,7 +227,12 @@ impl Directory {
 
     /// This node's life.
     pub fn me(&self) -> Life {
-        self.lives.load()[usize::from(ME)].life.clone()
+        self.lives.list()[usize::from(ME)].life.clone()
+    }
+
+    /// The life of a number that [`locate`](Self::locate) answered; `None` once it is given up.
+    pub fn life(&self, number: u16) -> Option<Life> {
+        self.lives.list().get(usize::from(number)).map(|entry| entry.life.clone()).filter(|life| life.incarnation != 0)
     }
 
     /// Marks a life as up, making its empty set where it is new. Answers whether it was new or down before.
@@ -205,154 +241,195 @@ impl Directory {
     /// # Errors
     /// [`Error::Full`] beyond [`LIVES_MAX`] lives.
     pub fn up(&self, life: &Life) -> Result<bool> {
-        if let Some((_, entry)) = self.find_life(life) {
-            return Ok(!entry.up.swap(true, Ordering::AcqRel));
+        if let Some(number) = self.lives.find(life) {
+            return Ok(self.lives.set_up(number, true));
         }
-        self.add_life(life)?;
+        self.lives.add(life, |at| {
+            for partition in &self.partitions {
+                let views = &mut partition.lock().books.views;
+                views.resize(views.len().max(at + 1), Digest::default());
+                views[at] = Digest::default();
+            }
+        })?;
         Ok(true)
     }
 
     /// Marks a life as down: one flag, whatever the number of its sensors. Answers whether it was up.
     pub fn down(&self, life: &Life) -> bool {
-        self.find_life(life).is_some_and(|(at, entry)| at != ME && entry.up.swap(false, Ordering::AcqRel))
+        self.other(life).is_some_and(|number| self.lives.set_up(number, false))
     }
 
     /// Gives a life up for good; [`sweep`](Self::sweep) removes its claims.
     pub fn forget(&self, life: &Life) {
-        if let Some((at, entry)) = self.find_life(life).filter(|(at, _)| *at != ME) {
-            entry.up.store(false, Ordering::Release);
-            entry.forgotten.store(true, Ordering::Release);
-            debug_assert_ne!(at, ME);
+        if let Some(number) = self.other(life) {
+            self.lives.forget(number);
         }
     }
 
     /// Removes the claims of forgotten lives from one partition. When all partitions were swept since the last
     /// [`forget`](Self::forget), call [`reuse`](Self::reuse).
     pub fn sweep(&self, partition: u8) {
-        let lives = self.lives.load();
-        let gone: Vec<bool> = lives.iter().map(|entry| entry.forgotten.load(Ordering::Acquire)).collect();
-        if gone.contains(&true) {
-            self.partitions[usize::from(partition)].write().drop_lives(&gone, &self.hasher);
+        let gone = self.lives.forgotten();
+        if !gone.contains(&true) {
+            return;
+        }
+        let store = &self.partitions[usize::from(partition)];
+        let writer = &mut *store.lock();
+        let mut buffer = IdBuffer::default();
+        let of_gone = |record: &Record| gone.get(usize::from(record.claim.life)) == Some(&true);
+        let records: Vec<Record> = store.records(writer).filter(of_gone).collect();
+        for record in records {
+            let id = store.id(record, &mut buffer);
+            store.unset(writer, (self.hash_id(id.as_bytes()), id.as_bytes()), record.claim.life);
+        }
+        for (view, _) in writer.books.views.iter_mut().zip(gone).filter(|(_, gone)| *gone) {
+            *view = Digest::default();
         }
     }
 
-    /// Frees the places of the given lives, forgotten and swept out of every partition.
+    /// Frees the numbers of the given lives, forgotten and swept out of every partition.
     pub fn reuse(&self, lives: &[Life]) {
-        let _guard = self.change_lives.lock();
-        let mut list = Vec::clone(&self.lives.load());
-        for entry in &mut list {
-            if lives.contains(&entry.life) && entry.forgotten.load(Ordering::Acquire) {
-                let name = NodeName::from_host("free");
-                let free = LifeEntry {
-                    life: Life { node: name, incarnation: 0 },
-                    up: AtomicBool::new(false),
-                    forgotten: AtomicBool::new(true),
-                };
-                *entry = Arc::new(free);
-            }
-        }
-        self.lives.store(Arc::new(list));
+        self.lives.reuse(lives);
     }
 
     /// Whether a life is up.
     pub fn is_up(&self, life: &Life) -> bool {
-        self.find_life(life).is_some_and(|(_, entry)| entry.up.load(Ordering::Acquire))
+        self.lives.find(life).is_some_and(|number| self.lives.is_up(number))
     }
 
     /// The lives that are up, this node's first.
     pub fn lives_up(&self) -> Vec<Life> {
-        let lives = self.lives.load();
-        lives.iter().filter(|entry| entry.up.load(Ordering::Acquire)).map(|entry| entry.life.clone()).collect()
+        let list = self.lives.list();
+        let numbered = (0u16..).zip(list.iter());
+        numbered.filter(|(number, _)| self.lives.is_up(*number)).map(|(_, entry)| entry.life.clone()).collect()
     }
 
     fn key<'a>(&self, id: &'a str) -> Key<'a> {
-        Key { id, wire: xxh64(id.as_bytes()), hash: self.hasher.hash_one(id) }
+        Key { id, wire: xxh64(id.as_bytes()), hash: self.hash_id(id.as_bytes()) }
     }
 
-    fn find_life(&self, life: &Life) -> Option<(u16, Arc<LifeEntry>)> {
-        let lives = self.lives.load();
-        let at = lives.iter().position(|entry| entry.life == *life && !entry.forgotten.load(Ordering::Acquire))?;
-        Some((at as u16, lives[at].clone()))
+    fn hash_id(&self, id: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(id);
+        hasher.finish()
     }
 
-    fn add_life(&self, life: &Life) -> Result<()> {
-        let _guard = self.change_lives.lock();
-        let mut list = Vec::clone(&self.lives.load());
-        let entry = LifeEntry { life: life.clone(), up: AtomicBool::new(true), forgotten: AtomicBool::new(false) };
-        let free = list.iter().position(|entry| entry.life.incarnation == 0 && entry.forgotten.load(Ordering::Acquire));
-        let at = free.unwrap_or(list.len());
-        if at >= LIVES_MAX {
-            return Err(Error::Full { what: "lives of nodes", max: LIVES_MAX });
-        }
-        for partition in &self.partitions {
-            let views = &mut partition.write().views;
-            views.resize(views.len().max(at + 1), Digest::default());
-            views[at] = Digest::default();
-        }
-        match free {
-            Some(at) => list[at] = Arc::new(entry),
-            None => list.push(Arc::new(entry)),
-        }
-        self.lives.store(Arc::new(list));
-        Ok(())
+    fn store(&self, key: Key<'_>) -> &Store<Books> {
+        &self.partitions[usize::from(key.partition())]
+    }
+
+    /// The number of a life that is not this node's.
+    fn other(&self, life: &Life) -> Option<u16> {
+        self.lives.find(life).filter(|number| *number != ME)
     }
 }
 
-// === impl Directory: lookups ===
+// === impl Directory: look-ups ===
 
 impl Directory {
-    /// Who owns a sensor: the claim that beats the others among lives that are up. One read lock, two hashes, no
-    /// allocation.
+    /// Where a sensor is: the claim that beats the others among lives that are up. No lock, no allocation, two hashes,
+    /// and two lines of memory that are rarely in the cache where sensors are many.
+    pub fn locate(&self, sensor: &str) -> Option<Located> {
+        self.located(self.key(sensor))
+    }
+
+    /// [`locate`](Self::locate) for many sensors at a time, whose waits for memory overlap. Answers in their order,
+    /// into `out`, which is cleared first.
+    pub fn locate_many<S: AsRef<str>>(&self, sensors: &[S], out: &mut Vec<Option<Located>>) {
+        out.clear();
+        out.reserve(sensors.len());
+        let mut keys: [Key<'_>; TOGETHER] = [Key { id: "", wire: 0, hash: 0 }; TOGETHER];
+        let mut places = [0u32; TOGETHER];
+        for group in sensors.chunks(TOGETHER) {
+            for (key, sensor) in keys.iter_mut().zip(group) {
+                *key = self.key(sensor.as_ref());
+            }
+            let keys = &keys[..group.len()];
+            for (place, key) in places.iter_mut().zip(keys) {
+                *place = self.store(*key).touch_slot(key.hash);
+            }
+            let touched =
+                keys.iter().zip(places).map(|(key, place)| self.store(*key).touch_record(place, key.id.len()));
+            std::hint::black_box(touched.fold(0, |sum, word| sum ^ word));
+            out.extend(keys.iter().map(|key| self.located(*key)));
+        }
+    }
+
+    /// Who owns a sensor: [`locate`](Self::locate), and the owner's name (one reference count).
     pub fn owner_of(&self, sensor: &str) -> Option<Owner> {
-        let key = self.key(sensor);
-        let partition = self.partitions[usize::from(key.partition())].read();
-        let lives = self.lives.load();
-        partition.winner(key, &lives).map(|entry| owner(entry, &lives))
+        let claim = self.winner(self.key(sensor))?;
+        Some(owner(claim, &self.lives.list()))
     }
 
     /// The type of a sensor's winning claim.
     pub fn type_of(&self, sensor: &str) -> Option<SensorType> {
-        let key = self.key(sensor);
-        let partition = self.partitions[usize::from(key.partition())].read();
-        let entry = partition.winner(key, &self.lives.load())?;
-        Some(self.types.get(entry.kind))
+        self.winner(self.key(sensor)).map(|claim| self.types.get(claim.kind))
+    }
+
+    fn located(&self, key: Key<'_>) -> Option<Located> {
+        self.winner(key).map(|claim| Located { life: claim.life, epoch: claim.epoch })
+    }
+
+    fn winner(&self, key: Key<'_>) -> Option<Claim> {
+        self.store(key).read(|store| self.winner_in(store, key))
+    }
+
+    fn winner_in(&self, store: &Store<Books>, key: Key<'_>) -> Option<Claim> {
+        let mut best: Option<Claim> = None;
+        store.visit(key.hash, key.id.as_bytes(), |record| {
+            let claim = record.claim;
+            if self.lives.is_up(claim.life) && best.is_none_or(|best| self.claim_beats(claim, best)) {
+                best = Some(claim);
+            }
+        });
+        best
+    }
+
+    fn claim_beats(&self, a: Claim, b: Claim) -> bool {
+        if a.epoch != b.epoch {
+            return a.epoch > b.epoch;
+        }
+        let list = self.lives.list();
+        let node = |claim: Claim| list.get(usize::from(claim.life)).map(|entry| &entry.life.node);
+        match (node(a), node(b)) {
+            (Some(of_a), Some(of_b)) => beats((a.epoch, of_a), (b.epoch, of_b)),
+            (of_a, _) => of_a.is_some(),
+        }
     }
 
     /// How many sensors a life claims, as far as is known here. Reads all partitions.
     pub fn count(&self, life: &Life) -> u64 {
-        let Some((at, _)) = self.find_life(life) else { return 0 };
-        self.partitions.iter().map(|partition| u64::from(partition.read().views[usize::from(at)].count)).sum()
+        let Some(at) = self.lives.find(life) else { return 0 };
+        self.partitions.iter().map(|partition| u64::from(partition.lock().books.views[usize::from(at)].count)).sum()
     }
 
     /// One page of a listing: the sensors of one partition after `after`, in order of ids, that match and have an
-    /// owner up; consistent, since the partition is read under one lock. Sorts the partition.
+    /// owner up; consistent, since the partition is read under one lock. Sorts what matches.
     pub fn page(&self, partition: u8, after: Option<&str>, filter: &Filter, limit: usize) -> Vec<Listed> {
-        let lives = self.lives.load();
-        let guard = self.partitions[usize::from(partition)].read();
-        let mut found: Vec<(&str, Entry)> = guard
-            .live_entries()
-            .filter(|(id, entry)| {
-                after.is_none_or(|after| *id > after) && lives[usize::from(entry.life)].up.load(Ordering::Acquire)
-            })
-            .filter(|(id, entry)| {
-                filter.matches_sensor(
-                    id,
-                    self.types.get(entry.kind).as_str(),
-                    lives[usize::from(entry.life)].life.node.as_str(),
-                )
-            })
-            .filter(|(id, entry)| {
-                let winner = guard.winner(self.key(id), &lives);
-                winner.is_some_and(|winner| winner.life == entry.life)
-            })
-            .collect();
-        found.sort_unstable_by_key(|(id, _)| *id);
+        let list = self.lives.list();
+        let store = &self.partitions[usize::from(partition)];
+        let writer = store.lock();
+        let mut buffer = IdBuffer::default();
+        let mut found = Vec::new();
+        for record in store.records(&writer).filter(|record| self.lives.is_up(record.claim.life)) {
+            let id = store.id(record, &mut buffer);
+            let claim = record.claim;
+            let node = list.get(usize::from(claim.life)).map_or("", |entry| entry.life.node.as_str());
+            if after.is_none_or(|after| id > after)
+                && filter.matches_sensor(id, self.types.get(claim.kind).as_str(), node)
+                && identity(self.winner_in(store, self.key(id))) == identity(Some(claim))
+            {
+                found.push((id.to_owned(), claim));
+            }
+        }
+        drop(writer);
+        found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         found
             .into_iter()
             .take(limit)
-            .filter_map(|(id, entry)| {
+            .filter_map(|(id, claim)| {
                 let sensor = SensorId::new(id).ok()?;
-                Some(Listed { sensor, sensor_type: self.types.get(entry.kind), owner: owner(entry, &lives) })
+                Some(Listed { sensor, sensor_type: self.types.get(claim.kind), owner: owner(claim, &list) })
             })
             .collect()
     }
@@ -364,7 +441,7 @@ impl Directory {
     /// Claims a sensor for this node under the rules of ownership. `now` is the clock in microseconds.
     ///
     /// # Errors
-    /// [`Error::Full`] beyond the types of a cluster.
+    /// [`Error::Full`] beyond the types of a cluster, or the claims of a partition.
     pub fn claim(
         &self,
         sensor: &SensorId,
@@ -376,64 +453,70 @@ impl Directory {
         let kind = self.types.intern(sensor_type.as_str())?;
         let id = sensor.as_str();
         let key = self.key(id);
-        let mut partition = self.partitions[usize::from(key.partition())].write();
-        let lives = self.lives.load();
-        let before = partition.winner(key, &lives);
+        let store = self.store(key);
+        let writer = &mut *store.lock();
+        let before = self.winner_in(store, key);
         match before {
-            Some(entry) if entry.life == ME => return Ok(Claimed::Held(entry.epoch)),
-            Some(entry) if !takeover => return Ok(Claimed::Refused(owner(entry, &lives))),
+            Some(claim) if claim.life == ME => return Ok(Claimed::Held(claim.epoch)),
+            Some(claim) if !takeover => return Ok(Claimed::Refused(owner(claim, &self.lives.list()))),
             _ => {}
         }
-        let known = partition.matching(key).map(|entry| entry.epoch).max().unwrap_or(0);
+        let mut known = 0;
+        store.visit(key.hash, id.as_bytes(), |record| known = record.claim.epoch.max(known));
         let epoch = match fault::is_on(Fault::EpochGoesBack) {
             true => now,
             false => self.next_epoch(now.max(known.saturating_add(1))),
         };
-        partition.set(key, Entry { epoch, id_at: 0, life: ME, kind }, &self.types, &self.hasher);
-        partition.pending.0 += 1;
-        encode_op(ClaimOp::Claim { sensor: id, sensor_type: sensor_type.as_str(), epoch }, &mut partition.pending.1);
-        let from = before.map(|entry| owner(entry, &lives));
-        let after = Some(Owner { life: lives[usize::from(ME)].life.clone(), epoch, local: true });
-        let beaten = from.clone();
-        emit(Change { sensor: id, sensor_type: sensor_type.as_str(), before: from.clone(), after, beaten });
-        Ok(Claimed::New { epoch, from })
+        let claim = Claim { epoch, life: ME, kind: kind.number };
+        self.set(store, writer, key, claim, kind)?;
+        writer.books.pending.0 += 1;
+        let op = ClaimOp::Claim { sensor: id, sensor_type: sensor_type.as_str(), epoch };
+        encode_op(op, &mut writer.books.pending.1);
+        let lives = &self.lives.list();
+        emit(Change { sensor: id, directory: self, lives, before, after: Some(claim), beaten: before });
+        Ok(Claimed::New { epoch, from: before.map(|claim| owner(claim, lives)) })
     }
 
     /// Ends this node's claim of that epoch. Answers whether it stood.
     pub fn release(&self, sensor: &str, epoch: Epoch, emit: &mut dyn FnMut(Change<'_>)) -> bool {
         let key = self.key(sensor);
-        let mut partition = self.partitions[usize::from(key.partition())].write();
-        let mine = partition.matching(key).find(|entry| entry.life == ME);
-        if mine.is_none_or(|entry| entry.epoch != epoch) {
-            return false;
+        let store = self.store(key);
+        let writer = &mut *store.lock();
+        let mut stands = false;
+        store.visit(key.hash, sensor.as_bytes(), |record| {
+            stands |= record.claim.life == ME && record.claim.epoch == epoch;
+        });
+        if stands {
+            self.changing(store, key, ME, emit, || self.unset(store, writer, key, ME));
+            writer.books.pending.0 += 1;
+            encode_op(ClaimOp::Release { sensor }, &mut writer.books.pending.1);
         }
-        let lives = self.lives.load();
-        self.changing(&mut partition, &lives, key, emit, |partition| partition.unset(key, ME, &self.types));
-        partition.pending.0 += 1;
-        encode_op(ClaimOp::Release { sensor }, &mut partition.pending.1);
-        true
+        stands
     }
 
     /// Takes the changes since the last flush, one delta per changed partition, and raises those versions.
     pub fn flush(&self) -> Vec<EncodedDelta> {
-        (0..=255u8).filter_map(|at| self.partitions[usize::from(at)].write().flush(at)).collect()
+        (0..=255u8).filter_map(|at| self.partitions[usize::from(at)].lock().books.flush(at)).collect()
     }
 
     /// One partition of the own set, cut at one version, in chunks of about `chunk_bytes`.
     pub fn cut(&self, at: u8, chunk_bytes: usize) -> Cut {
-        let mut partition = self.partitions[usize::from(at)].write();
-        let delta = partition.flush(at);
+        let store = &self.partitions[usize::from(at)];
+        let mut writer = store.lock();
+        let delta = writer.books.flush(at);
+        let mut buffer = IdBuffer::default();
         let mut chunks = vec![(0, Vec::new())];
-        for (id, entry) in partition.live_entries().filter(|(_, entry)| entry.life == ME) {
+        for record in store.records(&writer).filter(|record| record.claim.life == ME) {
             if chunks.last().is_some_and(|(_, bytes): &(u32, Vec<u8>)| bytes.len() >= chunk_bytes) {
                 chunks.push((0, Vec::new()));
             }
             let (count, bytes) = chunks.last_mut().expect("there is always a first chunk");
-            let kind = self.types.get(entry.kind);
-            encode_op(ClaimOp::Claim { sensor: id, sensor_type: kind.as_str(), epoch: entry.epoch }, bytes);
+            let kind = self.types.get(record.claim.kind);
+            let sensor = store.id(record, &mut buffer);
+            encode_op(ClaimOp::Claim { sensor, sensor_type: kind.as_str(), epoch: record.claim.epoch }, bytes);
             *count += 1;
         }
-        Cut { version: partition.views[usize::from(ME)].version, chunks, delta }
+        Cut { version: writer.books.views[usize::from(ME)].version, chunks, delta }
     }
 
     /// An epoch that this node never gave out before, at least `least`.
@@ -450,11 +533,12 @@ impl Directory {
     /// Applies changes that a life says of itself; [`Applied`] says what came of it. Unknown lives are [`Applied::Behind`].
     ///
     /// # Errors
-    /// [`Error::Full`] beyond the types of a cluster; the partition is then behind.
+    /// [`Error::Full`] beyond the types of a cluster or the claims of a partition; the partition is then behind.
     pub fn apply_delta(&self, life: &Life, delta: &Delta<'_>, emit: &mut dyn FnMut(Change<'_>)) -> Result<Applied> {
-        let Some((at, _)) = self.find_life(life).filter(|(at, _)| *at != ME) else { return Ok(Applied::Behind) };
-        let mut partition = self.partitions[usize::from(delta.partition)].write();
-        let have = partition.views[usize::from(at)].version;
+        let Some(at) = self.other(life) else { return Ok(Applied::Behind) };
+        let store = &self.partitions[usize::from(delta.partition)];
+        let writer = &mut *store.lock();
+        let have = writer.books.views[usize::from(at)].version;
         if !fault::is_on(Fault::ZombieEntry) {
             if delta.new <= have {
                 return Ok(Applied::Old);
@@ -463,11 +547,11 @@ impl Directory {
                 return Ok(Applied::Behind);
             }
         }
-        let lives = self.lives.load();
+        let mut said = Said { store, partition: delta.partition, life: at, kind: None };
         for op in &delta.ops {
-            self.apply_op(&mut partition, &lives, (delta.partition, at), *op, emit)?;
+            self.apply_op(&mut said, writer, *op, emit)?;
         }
-        let version = &mut partition.views[usize::from(at)].version;
+        let version = &mut writer.books.views[usize::from(at)].version;
         *version = delta.new.max(*version);
         Ok(Applied::Done)
     }
@@ -479,64 +563,90 @@ impl Directory {
     pub fn apply_cut(
         &self,
         life: &Life,
-        partition_at: u8,
+        partition: u8,
         version: u64,
         claims: &[ClaimOp<'_>],
         emit: &mut dyn FnMut(Change<'_>),
     ) -> Result<Applied> {
-        let Some((at, _)) = self.find_life(life).filter(|(at, _)| *at != ME) else { return Ok(Applied::Behind) };
-        let mut partition = self.partitions[usize::from(partition_at)].write();
-        if version < partition.views[usize::from(at)].version {
+        let Some(at) = self.other(life) else { return Ok(Applied::Behind) };
+        let store = &self.partitions[usize::from(partition)];
+        let writer = &mut *store.lock();
+        if version < writer.books.views[usize::from(at)].version {
             return Ok(Applied::Old);
         }
-        let lives = self.lives.load();
-        let said: hashbrown::HashSet<&str, SeedableRandomState> = {
-            let mut said = hashbrown::HashSet::with_capacity_and_hasher(claims.len(), self.hasher.clone());
-            said.extend(claims.iter().map(|op| match op {
-                ClaimOp::Claim { sensor, .. } | ClaimOp::Release { sensor } => *sensor,
-            }));
-            said
-        };
-        let unsaid: Vec<String> = partition
-            .live_entries()
-            .filter(|(id, entry)| entry.life == at && !said.contains(id))
-            .map(|(id, _)| id.to_owned())
-            .collect();
+        let unsaid = self.unsaid(store, writer, at, claims);
+        let mut said = Said { store, partition, life: at, kind: None };
         for sensor in &unsaid {
-            self.apply_op(&mut partition, &lives, (partition_at, at), ClaimOp::Release { sensor }, emit)?;
+            self.apply_op(&mut said, writer, ClaimOp::Release { sensor }, emit)?;
         }
         for op in claims {
-            self.apply_op(&mut partition, &lives, (partition_at, at), *op, emit)?;
+            self.apply_op(&mut said, writer, *op, emit)?;
         }
-        partition.views[usize::from(at)].version = version;
+        writer.books.views[usize::from(at)].version = version;
         Ok(Applied::Done)
+    }
+
+    /// The sensors that a life is known to claim and does not name.
+    fn unsaid(&self, store: &Store<Books>, writer: &Writer<Books>, life: u16, named: &[ClaimOp<'_>]) -> Vec<String> {
+        if writer.books.views[usize::from(life)].count == 0 {
+            return Vec::new();
+        }
+        let mut said = hashbrown::HashSet::with_capacity_and_hasher(named.len(), self.hasher.clone());
+        said.extend(named.iter().map(|op| match op {
+            ClaimOp::Claim { sensor, .. } | ClaimOp::Release { sensor } => *sensor,
+        }));
+        let mut buffer = IdBuffer::default();
+        let of_life = store.records(writer).filter(|record| record.claim.life == life);
+        let unsaid = of_life.filter_map(|record| {
+            let id = store.id(record, &mut buffer);
+            (!said.contains(id)).then(|| id.to_owned())
+        });
+        unsaid.collect()
     }
 
     /// Tells every claim that is beaten where a life claims a sensor that others claim too: what its return means, since
     /// changes of a set are not told while its life is down. Walks that life's claims.
     pub fn conflicts(&self, life: &Life, emit: &mut dyn FnMut(Change<'_>)) {
-        let Some((at, _)) = self.find_life(life) else { return };
-        let lives = self.lives.load();
-        for partition in &self.partitions {
-            let partition = partition.read();
-            for (sensor, _) in partition.live_entries().filter(|(_, entry)| entry.life == at) {
+        let Some(at) = self.lives.find(life) else { return };
+        let lives = &self.lives.list();
+        let mut buffer = IdBuffer::default();
+        for store in &self.partitions {
+            let writer = store.lock();
+            for record in store.records(&writer).filter(|record| record.claim.life == at) {
+                let sensor = store.id(record, &mut buffer);
                 let key = self.key(sensor);
-                let winner = partition.winner(key, &lives);
-                let Some(beaten) = winner.and_then(|winner| partition.beaten_by(winner, key, &lives)) else {
-                    continue;
-                };
-                let after = winner.map(|entry| owner(entry, &lives));
-                let kind = self.types.get(beaten.kind);
-                let beaten = Some(owner(beaten, &lives));
-                emit(Change { sensor, sensor_type: kind.as_str(), before: after.clone(), after, beaten });
+                let winner = self.winner_in(store, key);
+                store.visit(key.hash, sensor.as_bytes(), |other| {
+                    let beaten = Some(other.claim).filter(|claim| self.lives.is_up(claim.life));
+                    if beaten.is_some() && identity(beaten) != identity(winner) {
+                        emit(Change { sensor, directory: self, lives, before: winner, after: winner, beaten });
+                    }
+                });
             }
         }
     }
 
+    /// Whether a life's claim of a sensor stands and is beaten; by whom.
+    pub fn beaten(&self, sensor: &str, loser: &Life) -> Option<(Owner, Owner)> {
+        let number = self.lives.find(loser)?;
+        let key = self.key(sensor);
+        let store = self.store(key);
+        let (claim, winner) = store.read(|store| {
+            let mut claim = None;
+            store.visit(key.hash, sensor.as_bytes(), |record| {
+                claim = claim.or(Some(record.claim).filter(|claim| claim.life == number));
+            });
+            (claim, self.winner_in(store, key))
+        });
+        let (claim, winner) = (claim.filter(|claim| self.lives.is_up(claim.life))?, winner?);
+        let list = self.lives.list();
+        (identity(Some(claim)) != identity(Some(winner))).then(|| (owner(claim, &list), owner(winner, &list)))
+    }
+
     /// The digests of all partitions of a life's set, as far as known here; for this node, as flushed.
     pub fn digests(&self, life: &Life) -> Option<Vec<Digest>> {
-        let (at, _) = self.find_life(life)?;
-        Some(self.partitions.iter().map(|partition| partition.read().views[usize::from(at)]).collect())
+        let at = self.lives.find(life)?;
+        Some(self.partitions.iter().map(|partition| partition.lock().books.views[usize::from(at)]).collect())
     }
 
     /// Hash over [`digests`](Self::digests): equal on two nodes when both hold the same set at the same versions.
@@ -544,193 +654,114 @@ impl Directory {
         self.digests(life).map(|digests| set_hash(digests.into_iter()))
     }
 
-    fn apply_op(
+    fn apply_op<'a>(
         &self,
-        partition: &mut Partition,
-        lives: &[Arc<LifeEntry>],
-        (partition_at, life): (u8, u16),
-        op: ClaimOp<'_>,
+        said: &mut Said<'_, 'a>,
+        writer: &mut Writer<Books>,
+        op: ClaimOp<'a>,
         emit: &mut dyn FnMut(Change<'_>),
     ) -> Result<()> {
+        let (store, life) = (said.store, said.life);
         match op {
             ClaimOp::Claim { sensor, sensor_type, epoch } => {
                 let key = self.key(sensor);
-                if key.partition() != partition_at {
+                if key.partition() != said.partition {
                     return Err(Error::Wire { at: 0, rule: "a claim outside its partition" });
                 }
-                let kind = self.types.intern(sensor_type)?;
-                let entry = Entry { epoch, id_at: 0, life, kind };
-                self.changing(partition, lives, key, emit, |partition| {
-                    partition.set(key, entry, &self.types, &self.hasher);
-                });
+                let kind = match said.kind {
+                    Some((name, kind)) if name == sensor_type => kind,
+                    _ => self.types.intern(sensor_type)?,
+                };
+                said.kind = Some((sensor_type, kind));
+                let claim = Claim { epoch, life, kind: kind.number };
+                self.changing(store, key, life, emit, || self.set(store, writer, key, claim, kind))
             }
             ClaimOp::Release { sensor } => {
                 let key = self.key(sensor);
                 if fault::is_on(Fault::UnscopedDelete) {
-                    (0..lives.len()).for_each(|at| partition.unset(key, at as u16, &self.types));
+                    (0..self.lives.list().len()).for_each(|at| self.unset(store, writer, key, at as u16));
                 }
-                self.changing(partition, lives, key, emit, |partition| partition.unset(key, life, &self.types));
+                self.changing(store, key, life, emit, || self.unset(store, writer, key, life));
+                Ok(())
             }
         }
+    }
+
+    /// Makes a change of one life's claim, and tells it where the winner is another one afterwards or that life's claim,
+    /// or the one that won before it, stands beaten.
+    fn changing<R>(
+        &self,
+        store: &Store<Books>,
+        key: Key<'_>,
+        life: u16,
+        emit: &mut dyn FnMut(Change<'_>),
+        change: impl FnOnce() -> R,
+    ) -> R {
+        let before = self.winner_in(store, key);
+        let answer = change();
+        let mut of_life = None;
+        let mut still_before = None;
+        let mut after: Option<Claim> = None;
+        store.visit(key.hash, key.id.as_bytes(), |record| {
+            let claim = record.claim;
+            if !self.lives.is_up(claim.life) {
+                return;
+            }
+            of_life = of_life.or(Some(claim).filter(|claim| claim.life == life));
+            still_before = still_before.or(Some(claim).filter(|claim| identity(Some(*claim)) == identity(before)));
+            if after.is_none_or(|after| self.claim_beats(claim, after)) {
+                after = Some(claim);
+            }
+        });
+        let loses = |claim: &Claim| identity(Some(*claim)) != identity(after);
+        let beaten = of_life.filter(loses).or(still_before.filter(loses));
+        if identity(before) != identity(after) || beaten.is_some() {
+            emit(Change { sensor: key.id, directory: self, lives: &self.lives.list(), before, after, beaten });
+        }
+        answer
+    }
+
+    fn set(
+        &self,
+        store: &Store<Books>,
+        writer: &mut Writer<Books>,
+        key: Key<'_>,
+        claim: Claim,
+        kind: Kind,
+    ) -> Result<()> {
+        let replaced = store.set(writer, key.place(), claim, |id| self.hash_id(id))?;
+        let view = &mut writer.books.views[usize::from(claim.life)];
+        if let Some(replaced) = replaced {
+            subtract(view, claim_hash(key.wire, replaced.epoch, self.types.hash(replaced.kind)));
+        }
+        view.count += 1;
+        view.sum = view.sum.wrapping_add(claim_hash(key.wire, claim.epoch, kind.hash));
         Ok(())
     }
 
-    /// Makes a change of one life's claim, and tells it where the winner is another one afterwards or a standing claim
-    /// is beaten.
-    fn changing(
-        &self,
-        partition: &mut Partition,
-        lives: &[Arc<LifeEntry>],
-        key: Key<'_>,
-        emit: &mut dyn FnMut(Change<'_>),
-        change: impl FnOnce(&mut Partition),
-    ) {
-        let before = partition.winner(key, lives);
-        change(partition);
-        let after = partition.winner(key, lives);
-        let beaten = after.and_then(|after| partition.beaten_by(after, key, lives));
-        let claim = |entry: Option<Entry>| entry.map(|entry| (entry.life, entry.epoch));
-        if claim(before) == claim(after) && beaten.is_none() {
-            return;
+    fn unset(&self, store: &Store<Books>, writer: &mut Writer<Books>, key: Key<'_>, life: u16) {
+        if let Some(claim) = store.unset(writer, key.place(), life) {
+            let hash = claim_hash(key.wire, claim.epoch, self.types.hash(claim.kind));
+            subtract(&mut writer.books.views[usize::from(life)], hash);
         }
-        let kind = after.or(before).map(|entry| self.types.get(entry.kind)).unwrap_or_default();
-        let owner = |entry: Option<Entry>| entry.map(|entry| owner(entry, lives));
-        let (before, after, beaten) = (owner(before), owner(after), owner(beaten));
-        emit(Change { sensor: key.id, sensor_type: kind.as_str(), before, after, beaten });
     }
 }
 
-fn owner(entry: Entry, lives: &[Arc<LifeEntry>]) -> Owner {
-    Owner { life: lives[usize::from(entry.life)].life.clone(), epoch: entry.epoch, local: entry.life == ME }
+fn subtract(view: &mut Digest, hash: u64) {
+    view.count -= 1;
+    view.sum = view.sum.wrapping_sub(hash);
 }
 
-// === impl Partition ===
+/// Whose changes are applied, and where.
+struct Said<'s, 'a> {
+    store: &'s Store<Books>,
+    partition: u8,
+    life: u16,
+    /// The type named last: most changes of a message name the same one.
+    kind: Option<(&'a str, Kind)>,
+}
 
-impl Partition {
-    fn id(&self, entry: Entry) -> &str {
-        let at = entry.id_at as usize;
-        let length = usize::from(self.ids[at]) + 1;
-        std::str::from_utf8(&self.ids[at + 1..=at + length]).unwrap_or_default()
-    }
-
-    fn live_entries(&self) -> impl Iterator<Item = (&str, Entry)> {
-        self.entries.iter().filter(|entry| entry.life != FREE).map(|entry| (self.id(*entry), *entry))
-    }
-
-    /// The claims of a sensor, mostly one.
-    fn matching(&self, key: Key<'_>) -> impl Iterator<Item = Entry> {
-        self.index
-            .iter_hash(key.hash)
-            .map(|at| self.entries[*at as usize])
-            .filter(move |entry| self.id_bytes(*entry) == key.id.as_bytes())
-    }
-
-    fn id_bytes(&self, entry: Entry) -> &[u8] {
-        let at = entry.id_at as usize;
-        &self.ids[at + 1..=at + usize::from(self.ids[at]) + 1]
-    }
-
-    fn winner(&self, key: Key<'_>, lives: &[Arc<LifeEntry>]) -> Option<Entry> {
-        let up = |entry: &Entry| lives[usize::from(entry.life)].up.load(Ordering::Acquire);
-        let node = |entry: &Entry| &lives[usize::from(entry.life)].life.node;
-        self.matching(key).filter(up).reduce(|a, b| if beats((b.epoch, node(&b)), (a.epoch, node(&a))) { b } else { a })
-    }
-
-    /// A claim of a life that is up, other than the winner's.
-    fn beaten_by(&self, winner: Entry, key: Key<'_>, lives: &[Arc<LifeEntry>]) -> Option<Entry> {
-        let up = |entry: &Entry| lives[usize::from(entry.life)].up.load(Ordering::Acquire);
-        self.matching(key).filter(up).find(|entry| entry.life != winner.life)
-    }
-
-    fn find(&self, key: Key<'_>, life: u16) -> Option<u32> {
-        let is_it = |at: &u32| {
-            let entry = self.entries[*at as usize];
-            entry.life == life && self.id_bytes(entry) == key.id.as_bytes()
-        };
-        self.index.find(key.hash, is_it).copied()
-    }
-
-    /// Puts a claim into its life's set, in place of an earlier one of the same life.
-    fn set(&mut self, key: Key<'_>, entry: Entry, types: &Types, hasher: &SeedableRandomState) {
-        debug_assert!(!key.id.is_empty() && key.id.len() <= SENSOR_ID_MAX, "ids were checked where they came in");
-        self.unset(key, entry.life, types);
-        let id_at = self.ids.len() as u32;
-        self.ids.push((key.id.len() - 1) as u8);
-        self.ids.extend_from_slice(key.id.as_bytes());
-        let entry = Entry { id_at, ..entry };
-        let at = self.free.pop().unwrap_or(self.entries.len() as u32);
-        match self.entries.get_mut(at as usize) {
-            Some(free) => *free = entry,
-            None => self.entries.push(entry),
-        }
-        let Self { index, entries, ids, .. } = self;
-        index.insert_unique(key.hash, at, |at| hasher.hash_one(text_at(ids, entries[*at as usize].id_at)));
-        self.count(key, entry, types, true);
-    }
-
-    /// Takes a claim out of its life's set, if it is there.
-    fn unset(&mut self, key: Key<'_>, life: u16, types: &Types) {
-        let Some(at) = self.find(key, life) else { return };
-        if let Ok(found) = self.index.find_entry(key.hash, |candidate| *candidate == at) {
-            found.remove();
-        }
-        let entry = self.entries[at as usize];
-        self.count(key, entry, types, false);
-        self.release_entry(at);
-        self.pack_ids();
-    }
-
-    fn release_entry(&mut self, at: u32) {
-        self.ids_dead += self.id_bytes(self.entries[at as usize]).len() + 1;
-        self.entries[at as usize].life = FREE;
-        self.free.push(at);
-    }
-
-    fn count(&mut self, key: Key<'_>, entry: Entry, types: &Types, add: bool) {
-        let hash = claim_hash(key.wire, entry.epoch, types.hash(entry.kind));
-        let view = &mut self.views[usize::from(entry.life)];
-        if add {
-            view.count += 1;
-            view.sum = view.sum.wrapping_add(hash);
-        } else {
-            view.count -= 1;
-            view.sum = view.sum.wrapping_sub(hash);
-        }
-    }
-
-    /// Moves the living ids together once more than half of the bytes are dead.
-    fn pack_ids(&mut self) {
-        if self.ids_dead < 4096 || self.ids_dead * 2 < self.ids.len() {
-            return;
-        }
-        let mut packed = Vec::with_capacity(self.ids.len() - self.ids_dead);
-        for entry in self.entries.iter_mut().filter(|entry| entry.life != FREE) {
-            let at = entry.id_at as usize;
-            entry.id_at = packed.len() as u32;
-            packed.extend_from_slice(&self.ids[at..=at + usize::from(self.ids[at]) + 1]);
-        }
-        self.ids = packed;
-        self.ids_dead = 0;
-    }
-
-    fn drop_lives(&mut self, gone: &[bool], hasher: &SeedableRandomState) {
-        for at in 0..self.entries.len() {
-            let entry = self.entries[at];
-            if entry.life == FREE || !gone[usize::from(entry.life)] {
-                continue;
-            }
-            let hash = hasher.hash_one(self.id(entry));
-            if let Ok(found) = self.index.find_entry(hash, |candidate| *candidate as usize == at) {
-                found.remove();
-            }
-            self.release_entry(at as u32);
-        }
-        for (view, _) in self.views.iter_mut().zip(gone).filter(|(_, gone)| **gone) {
-            *view = Digest::default();
-        }
-        self.pack_ids();
-    }
-
+impl Books {
     fn flush(&mut self, partition: u8) -> Option<EncodedDelta> {
         let (count, ops) = std::mem::take(&mut self.pending);
         if count == 0 {
@@ -739,58 +770,6 @@ impl Partition {
         let view = &mut self.views[usize::from(ME)];
         view.version += 1;
         Some(EncodedDelta { partition, base: view.version - 1, new: view.version, count, ops })
-    }
-}
-
-fn text_at(ids: &[u8], at: u32) -> &str {
-    let at = at as usize;
-    std::str::from_utf8(&ids[at + 1..=at + usize::from(ids[at]) + 1]).unwrap_or_default()
-}
-
-// === impl Types ===
-
-/// The sensor types of the cluster, each stored once. They are few and never freed; reading them takes no lock.
-#[derive(Default)]
-struct Types {
-    known: ArcSwap<KnownTypes>,
-    /// Guards changes of `known`.
-    change: Mutex<()>,
-}
-
-#[derive(Clone, Default)]
-struct KnownTypes {
-    /// With the hash of the name that nodes agree on.
-    list: Vec<(SensorType, u64)>,
-    by_name: hashbrown::HashMap<SensorType, u16, foldhash::quality::RandomState>,
-}
-
-impl Types {
-    fn get(&self, kind: u16) -> SensorType {
-        self.known.load().list.get(usize::from(kind)).map(|(name, _)| name.clone()).unwrap_or_default()
-    }
-
-    fn hash(&self, kind: u16) -> u64 {
-        self.known.load().list.get(usize::from(kind)).map_or(0, |(_, hash)| *hash)
-    }
-
-    fn intern(&self, name: &str) -> Result<u16> {
-        if let Some(kind) = self.known.load().by_name.get(name) {
-            return Ok(*kind);
-        }
-        let _guard = self.change.lock();
-        let mut known = KnownTypes::clone(&self.known.load());
-        if let Some(kind) = known.by_name.get(name) {
-            return Ok(*kind);
-        }
-        if known.list.len() >= TYPES_MAX {
-            return Err(Error::Full { what: "sensor types", max: TYPES_MAX });
-        }
-        let sensor_type = SensorType::new(name)?;
-        let kind = known.list.len() as u16;
-        known.by_name.insert(sensor_type.clone(), kind);
-        known.list.push((sensor_type, xxh64(name.as_bytes())));
-        self.known.store(Arc::new(known));
-        Ok(kind)
     }
 }
 

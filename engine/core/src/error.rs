@@ -73,6 +73,16 @@ pub enum Error {
         /// Its owner.
         node: NodeName,
     },
+    /// Another node took the sensor over a moment ago: its readings here are late ones.
+    #[error("sensor {sensor:?} was taken over by node {node} just now; it can be taken back in {left_ms} ms")]
+    HeldOff {
+        /// The sensor.
+        sensor: String,
+        /// Its owner.
+        node: NodeName,
+        /// Milliseconds until it can be taken over again.
+        left_ms: u64,
+    },
     /// A bound was reached.
     #[error("{what}: the limit of {max} is reached")]
     Full {

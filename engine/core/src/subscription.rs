@@ -270,10 +270,20 @@ impl Inner {
     }
 
     fn lose(&mut self, delivery: Delivery, reason: GapReason) {
-        let (Delivery::Reading(reading) | Delivery::Start(reading, _)) = delivery else { return };
+        let (reading, to) = match delivery {
+            Delivery::Reading(reading) => {
+                let seq = reading.seq;
+                (reading, seq)
+            }
+            // What follows a start follows its position.
+            Delivery::Start(reading, position) => {
+                let to = position.max(reading.seq);
+                (reading, to)
+            }
+            Delivery::Gap(_) => return,
+        };
         self.ledger.dropped += 1;
-        let (from, to) = (reading.seq, reading.seq);
-        self.losses.add(Gap { series: reading.series, from, to, reason });
+        self.losses.add(Gap { from: reading.seq, to, series: reading.series, reason });
     }
 
     /// Takes a gap that the hop before told into the order of the queue. Gaps have the same bound as readings.

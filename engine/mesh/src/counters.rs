@@ -39,6 +39,12 @@ counters! {
     readings_refused,
     /// Readings for sensors that another node owns.
     readings_not_owner,
+    /// Readings for sensors that another node took over from here.
+    readings_late,
+    /// Takeovers refused because the sensor was lost just before.
+    takeovers_held_off,
+    /// Sensors that began to go to and fro between nodes.
+    flapping,
     /// Sensors claimed here.
     registered,
     /// Claims ended here.

@@ -132,9 +132,9 @@ struct Control {
 
 impl Control {
     fn run(&self) {
-        let mut next_tick = self.clock.now();
+        let mut next_tick = self.clock.steady();
         loop {
-            let now = self.clock.now();
+            let now = self.clock.steady();
             if now >= next_tick {
                 next_tick = self.engine.tick();
             }
@@ -147,7 +147,7 @@ impl Control {
                     }
                 }
                 recv(self.woken) -> _ => {
-                    let soon = self.clock.now() + i64::try_from(FLUSH.as_micros()).unwrap_or(0);
+                    let soon = self.clock.steady() + i64::try_from(FLUSH.as_micros()).unwrap_or(0);
                     next_tick = next_tick.min(soon);
                 }
                 recv(self.stopped) -> _ => return,

@@ -4,15 +4,18 @@
 //! was given: a driver (threads under a node, virtual time under the simulation) hands it the transport's events,
 //! calls [`tick`](Engine::tick), and pumps its links.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod losses;
+mod mode;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 use senza_core::codec::{self, Message, Question};
-use senza_core::directory::{Change, Claimed, Directory, Listed, Owner};
+use senza_core::directory::{Change, Claimed, Directory, Listed, Located, Owner, PARTITIONS};
 use senza_core::fanout::{Fanout, SubscriptionId, Watchers};
 use senza_core::fault::{self, Fault};
 use senza_core::frame::{self, FrameWriter};
@@ -27,9 +30,14 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::counters::{CounterValues, Counters, count};
+use crate::ownership::contest::HealReport;
 use crate::ownership::{Effect, Host, Ownership, OwnershipCounts, Timing};
 use crate::relay::{Interest, LinkCounts, Local, Outgoing, Relay, own_only};
 use crate::transport::{Class, Event, LinkTraffic, MESSAGE_MAX, Transport};
+use losses::Losses;
+pub use losses::{FLAPPING_LOSSES, LOSS_MEMORY_US, LOSSES_MAX, Lost};
+use mode::InCharge;
+pub use mode::{Comparison, DISAGREEMENTS_MAX, Disagreement, Existing, Mode};
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
@@ -40,6 +48,11 @@ pub struct EngineConfig {
     pub table: TableLimits,
     /// When the ownership protocol does what.
     pub timing: Timing,
+    /// For so long after a sensor was lost to another node, its readings here are late ones and refused; after that
+    /// they are of a new arrival. Microseconds.
+    pub takeover_holdoff_us: Micros,
+    /// How far the node takes part at first.
+    pub mode: Mode,
     /// Seeds hashes in memory: unpredictable in production, fixed in simulation.
     pub seed: u64,
 }
@@ -68,9 +81,12 @@ impl Sensor {
 /// What a registration does where another node owns the sensor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnConflict {
-    /// Claims it: the device is here now.
+    /// Claims it: the device is here now. Refused while the sensor was lost to another node less than
+    /// `takeover_holdoff` ago, so that two devices that fight over one id take turns slowly.
     #[default]
     Takeover,
+    /// Claims it whatever happened before: somebody moves it on purpose.
+    Force,
     /// Leaves it and names the owner.
     Refuse,
 }
@@ -108,10 +124,28 @@ pub enum Happening {
     },
     /// A sensor has no owner any more.
     Unregistered(Listed),
+    /// A node came (back) into reach and its set was fetched: which sensors two nodes had claimed, and who won.
+    Healed(Arc<HealReport>),
     /// A node is up.
     NodeUp(Life),
     /// A node is down, and all its sensors with it.
     NodeDown(Life),
+}
+
+/// Where a listing goes on. The default is its beginning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    partition: u16,
+    after: Option<SensorId>,
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The sensors, in order of partitions and ids.
+    pub sensors: Vec<Listed>,
+    /// Where it goes on; `None` marks the end: the listing is complete.
+    pub next: Option<Cursor>,
 }
 
 /// A node as another node sees it.
@@ -139,8 +173,12 @@ pub struct LinkView {
 /// Sees a series, its counter, its latest sample and its watchers.
 type VisitSeries<'a> = &'a mut dyn FnMut(&Arc<Series>, Seq, Option<&Sample>, &mut Watchers);
 
+/// `takeover_holdoff` by default, microseconds.
+pub const TAKEOVER_HOLDOFF_US: Micros = 5_000_000;
 /// Events queued for one reader; beyond, they are lost and counted.
 pub const HAPPENINGS_MAX: usize = 65_536;
+/// Heal reports kept; the oldest give way.
+pub const HEALS_MAX: usize = 16;
 /// Questions to other nodes on their way at a time.
 pub const QUESTIONS_MAX: usize = 4096;
 /// Locks that registrations of one sensor meet at.
@@ -169,6 +207,16 @@ pub struct Engine {
     dirty: AtomicBool,
     counters: Counters,
     rival: Mutex<Option<Life>>,
+    takeover_holdoff_us: Micros,
+    losses: Mutex<Losses>,
+    /// Where losses are told, for doors that have to let go of a device.
+    tell_lost: RwLock<Option<Sender<Lost>>>,
+    heals: Mutex<VecDeque<Arc<HealReport>>>,
+    mode: AtomicU8,
+    /// Held while the mode is switched.
+    switching: Mutex<()>,
+    in_charge: RwLock<InCharge>,
+    comparison: Mutex<Comparison>,
     wake: RwLock<Option<Box<dyn Fn() + Send + Sync>>>,
 }
 
@@ -202,6 +250,14 @@ impl Engine {
             dirty: AtomicBool::new(false),
             counters: Counters::default(),
             rival: Mutex::default(),
+            takeover_holdoff_us: config.takeover_holdoff_us,
+            losses: Mutex::default(),
+            tell_lost: RwLock::default(),
+            heals: Mutex::default(),
+            mode: AtomicU8::new(config.mode as u8),
+            switching: Mutex::default(),
+            in_charge: RwLock::default(),
+            comparison: Mutex::default(),
             wake: RwLock::default(),
         })
     }
@@ -215,17 +271,25 @@ impl Engine {
     /// one lock per sensor; allocates; awaits nothing.
     ///
     /// # Errors
-    /// [`Error::NotOwner`] where another node owns it and the policy is to refuse; [`Error::Full`] at a bound.
+    /// [`Error::NotOwner`] where another node owns it and the policy is to refuse; [`Error::HeldOff`] where it took it
+    /// from here just now; [`Error::Full`] at a bound.
     pub fn claim(&self, sensor: &Sensor, on_conflict: OnConflict) -> Result<(Handle, Epoch)> {
         let _stripe = self.stripe(sensor.id.as_str());
         let now = self.clock.now();
-        let takeover = on_conflict == OnConflict::Takeover;
+        let shadow = self.mode() == Mode::Shadow;
+        if on_conflict == OnConflict::Takeover && !shadow {
+            self.check_holdoff(sensor.id.as_str())?;
+        }
+        let takeover = on_conflict != OnConflict::Refuse || shadow;
         let changed = &mut |change: Change<'_>| self.changed(&change);
         let claimed = self.directory.claim(&sensor.id, &sensor.sensor_type, takeover, now.unsigned_abs(), changed)?;
         let (epoch, fresh) = match claimed {
             Claimed::Held(epoch) => (epoch, false),
             Claimed::New { epoch, from } => {
-                self.counters.taken_over.fetch_add(u64::from(from.is_some()), Ordering::Relaxed);
+                if from.is_some() {
+                    count(&self.counters.taken_over);
+                    self.drop_beaten_copy(sensor.id.as_str());
+                }
                 (epoch, true)
             }
             Claimed::Refused(owner) => {
@@ -261,6 +325,37 @@ impl Engine {
         let _stripe = self.stripe(sensor);
         let Some(view) = self.table.view(sensor) else { return false };
         self.table.remove(sensor, view.epoch) && self.end_claim(sensor, view.epoch)
+    }
+
+    /// A claim of ours that was beaten may have left its copy, where nothing is fenced or the loss was not carried out
+    /// yet: a new claim begins anew.
+    fn drop_beaten_copy(&self, sensor: &str) {
+        if let Some(view) = self.table.view(sensor) {
+            self.table.remove(sensor, view.epoch);
+        }
+    }
+
+    /// Refuses to take a sensor back from the node that took it over just now.
+    fn check_holdoff(&self, sensor: &str) -> Result<()> {
+        let Some(lost_at) = self.losses.lock().lost_at(sensor) else { return Ok(()) };
+        let left = lost_at + self.takeover_holdoff_us - self.clock.steady();
+        let owner = self.directory.owner_of(sensor).filter(|owner| left > 0 && !owner.local);
+        let Some(owner) = owner else { return Ok(()) };
+        count(&self.counters.takeovers_held_off);
+        let left_ms = left.unsigned_abs().div_ceil(1000);
+        Err(Error::HeldOff { sensor: sensor.to_owned(), node: owner.life.node, left_ms })
+    }
+
+    /// What a reading for a claim that ended is to be told, counted where it comes late: another node took the sensor
+    /// over.
+    pub(crate) fn late(&self, sensor: &str) -> Error {
+        match self.directory.owner_of(sensor).filter(|owner| !owner.local) {
+            Some(owner) => {
+                count(&self.counters.readings_late);
+                Error::NotOwner { sensor: sensor.to_owned(), node: owner.life.node }
+            }
+            None => Error::Unregistered,
+        }
     }
 
     fn end_claim(&self, sensor: &str, epoch: Epoch) -> bool {
@@ -325,7 +420,8 @@ impl Engine {
         });
         let taken = taken.map_err(|error| match (error, self.directory.owner_of(sensor)) {
             (Error::NotFound { sensor }, Some(owner)) if !owner.local => {
-                count(&self.counters.readings_not_owner);
+                let late = self.losses.lock().lost_at(&sensor).is_some();
+                count(if late { &self.counters.readings_late } else { &self.counters.readings_not_owner });
                 Error::NotOwner { sensor, node: owner.life.node }
             }
             (error, _) => error,
@@ -396,13 +492,30 @@ impl Engine {
 // === impl Engine: the cluster ===
 
 impl Engine {
-    /// Where a sensor is. One read lock of the directory; awaits nothing.
+    /// Where a sensor is. No lock, no allocation, awaits nothing; one reference count for the name of another node. In
+    /// [`Mode::Shadow`] the registry in charge answers, and is compared.
     pub fn whereis(&self, sensor: &str) -> Whereis {
-        match self.directory.owner_of(sensor) {
+        let answer = match self.directory.owner_of(sensor) {
             None => Whereis::NotFound,
             Some(owner) if owner.local => Whereis::Local { epoch: owner.epoch },
             Some(owner) => Whereis::Remote { node: owner.life.node, epoch: owner.epoch },
-        }
+        };
+        if self.mode() == Mode::Shadow { self.compared(sensor, answer) } else { answer }
+    }
+
+    /// Where a sensor is, without names: the fewest steps. Not compared in [`Mode::Shadow`].
+    pub fn locate(&self, sensor: &str) -> Option<Located> {
+        self.directory.locate(sensor)
+    }
+
+    /// [`locate`](Self::locate) for many sensors, whose waits for memory overlap; clears `out` first.
+    pub fn locate_many<S: AsRef<str>>(&self, sensors: &[S], out: &mut Vec<Option<Located>>) {
+        self.directory.locate_many(sensors, out);
+    }
+
+    /// The life behind a number that [`locate`](Self::locate) answered.
+    pub fn life(&self, number: u16) -> Option<Life> {
+        self.directory.life(number)
     }
 
     /// What the directory says of a sensor.
@@ -412,9 +525,25 @@ impl Engine {
         Some(Listed { sensor: SensorId::new(sensor).ok()?, sensor_type, owner })
     }
 
-    /// One page of the sensors that match: one partition's, after `after`, in order of ids.
-    pub fn page(&self, partition: u8, after: Option<&str>, filter: &Filter, limit: usize) -> Vec<Listed> {
-        self.directory.page(partition, after, filter, limit)
+    /// One page of the sensors that match, from where the page before ended. Each partition of the directory is read
+    /// as one consistent view; the last page says that it is the last.
+    pub fn page(&self, from: &Cursor, filter: &Filter, limit: usize) -> Page {
+        let mut sensors = Vec::new();
+        let (mut partition, mut after) = (from.partition, from.after.clone());
+        while usize::from(partition) < PARTITIONS {
+            let left = limit.max(1) - sensors.len();
+            let found = self.directory.page(partition as u8, after.as_ref().map(SensorId::as_str), filter, left + 1);
+            let more = found.len() > left;
+            for listed in found.into_iter().take(left) {
+                after = Some(listed.sensor.clone());
+                sensors.push(listed);
+            }
+            if more {
+                return Page { sensors, next: Some(Cursor { partition, after }) };
+            }
+            (partition, after) = (partition + 1, None);
+        }
+        Page { sensors, next: None }
     }
 
     /// All sensors that match, partition by partition.
@@ -431,6 +560,16 @@ impl Engine {
     /// Whether the sets of all nodes heard of were fetched.
     pub fn synced(&self) -> bool {
         self.ownership.lock().synced()
+    }
+
+    /// Partitions on their way and claims still contested: 0 after quiet.
+    pub fn backlog(&self) -> usize {
+        self.ownership.lock().backlog()
+    }
+
+    /// The sensors that live in this node's table. Walks it.
+    pub fn held(&self) -> Vec<SensorId> {
+        (0..self.table.shard_count()).flat_map(|shard| self.table.scan(shard)).map(|view| view.sensor).collect()
     }
 
     /// What the links carried, frames first.
@@ -494,6 +633,107 @@ impl Engine {
                 matches!(sender.try_send(happening.clone()), Err(crossbeam_channel::TrySendError::Disconnected(_)))
             };
             self.happenings.write().retain(|sender| sender.is_full() || !gone(sender));
+        }
+    }
+}
+
+// === impl Engine: losses, heals, modes ===
+
+impl Engine {
+    /// Sensors that this node loses to others from now on, on a queue of [`HAPPENINGS_MAX`]: a door lets go of the
+    /// device that carries them. One receiver at a time.
+    pub fn losses(&self) -> Receiver<Lost> {
+        let (sender, receiver) = crossbeam_channel::bounded(HAPPENINGS_MAX);
+        *self.tell_lost.write() = Some(sender);
+        receiver
+    }
+
+    /// Sensors that were lost here at least [`FLAPPING_LOSSES`] times within a minute: devices seem to fight over them.
+    pub fn flapping(&self) -> Vec<Lost> {
+        self.losses.lock().flapping(self.clock.steady())
+    }
+
+    /// The last heals, oldest first, at most [`HEALS_MAX`].
+    pub fn heals(&self) -> Vec<Arc<HealReport>> {
+        self.heals.lock().iter().cloned().collect()
+    }
+
+    /// How far this node takes part.
+    pub fn mode(&self) -> Mode {
+        Mode::from_byte(self.mode.load(Ordering::Acquire))
+    }
+
+    /// Gives the look-ups of [`Mode::Shadow`] into the hands of an embedder's registry, and switches to that mode.
+    pub fn shadow(&self, existing: Arc<dyn Existing>) {
+        *self.in_charge.write() = Some(existing);
+        self.switch(Mode::Shadow);
+    }
+
+    /// Switches the mode. Leaving the cluster withdraws everything and forgets the others; coming back announces this
+    /// node's sensors under the claims they have, so that whoever registered a sensor last owns it. Answers the mode
+    /// before.
+    pub fn switch(&self, mode: Mode) -> Mode {
+        let _switching = self.switching.lock();
+        let before = self.mode();
+        if mode == before {
+            return before;
+        }
+        let now = self.clock.steady();
+        let mut ownership = self.ownership.lock();
+        let mut effects = ownership.set_fences(mode == Mode::Cluster, &self.directory, now, self);
+        if mode == Mode::Local {
+            effects.extend(ownership.leave(&self.directory, now, self));
+        }
+        drop(ownership);
+        self.effects(effects);
+        self.mode.store(mode as u8, Ordering::Release);
+        if (mode == Mode::Local) != (before == Mode::Local) {
+            self.transport.announce(mode != Mode::Local);
+        }
+        tracing::info!(from = before.as_str(), to = mode.as_str(), "mode switched");
+        self.wake_for(&self.dirty);
+        before
+    }
+
+    /// What comparing with the registry in charge found so far.
+    pub fn comparison(&self) -> Comparison {
+        self.comparison.lock().clone()
+    }
+
+    /// Compares all that the registry in charge and senza know. Answers what differed, and counts it. Walks both.
+    pub fn compare(&self) -> Vec<Disagreement> {
+        let Some(existing) = self.in_charge.read().clone() else { return Vec::new() };
+        let before = self.comparison.lock().disagreements();
+        let ids = existing.ids();
+        let known: BTreeSet<&str> = ids.iter().map(SensorId::as_str).collect();
+        for sensor in &ids {
+            self.whereis(sensor.as_str());
+        }
+        for listed in self.sensors(&Filter::all()) {
+            if !known.contains(listed.sensor.as_str()) {
+                self.whereis(listed.sensor.as_str());
+            }
+        }
+        let comparison = self.comparison.lock();
+        let differed = (comparison.disagreements() - before) as usize;
+        let skipped = comparison.samples.len().saturating_sub(differed);
+        comparison.samples.iter().skip(skipped).cloned().collect()
+    }
+
+    /// The answer of the registry in charge, compared with ours.
+    fn compared(&self, sensor: &str, ours: Whereis) -> Whereis {
+        let Some(existing) = self.in_charge.read().clone() else { return ours };
+        let theirs = existing.whereis(sensor);
+        let (node, epoch) = match &ours {
+            Whereis::Local { epoch } => (Some(&self.me.node), *epoch),
+            Whereis::Remote { node, epoch } => (Some(node), *epoch),
+            Whereis::NotFound => (None, 0),
+        };
+        self.comparison.lock().add(sensor, theirs.as_ref(), node, self.clock.now());
+        match theirs {
+            None => Whereis::NotFound,
+            Some(node) if node == self.me.node => Whereis::Local { epoch },
+            Some(node) => Whereis::Remote { node, epoch },
         }
     }
 }
@@ -563,21 +803,28 @@ impl Engine {
 
     /// Takes one event of the transport. Answers the link that wants to be pumped from now on, where one was opened.
     pub fn handle(&self, event: &Event) -> Option<Arc<Outgoing>> {
-        let now = self.clock.now();
+        let now = self.clock.steady();
+        if self.mode() == Mode::Local {
+            return None;
+        }
         let effects = match event {
             Event::Token(life) => self.ownership.lock().token(life, &self.directory, now, self),
-            Event::TokenGone(life) => self.ownership.lock().token_gone(life, &self.directory, now),
+            Event::TokenGone(life) => self.ownership.lock().token_gone(life, &self.directory, now, self),
             Event::Message { from, bytes, .. } => return self.message(from, bytes, now),
         };
         self.effects(effects);
         None
     }
 
-    /// Flushes changes, sends what is due, notices silence. Answers when it wants to be called again at the latest.
+    /// Flushes changes, sends what is due, notices silence. Answers when it wants to be called again at the latest, in
+    /// [steady](Clock::steady) time.
     pub fn tick(&self) -> Micros {
-        let now = self.clock.now();
+        let now = self.clock.steady();
         self.dirty.store(false, Ordering::Release);
         let mut ownership = self.ownership.lock();
+        if self.mode() == Mode::Local {
+            return ownership.tick_alone(&self.directory, now);
+        }
         let effects = ownership.tick(&self.directory, now, self);
         let next = ownership.next_tick(now);
         drop(ownership);
@@ -648,11 +895,13 @@ impl Engine {
     }
 
     fn frame(&self, life: &Life, body: &[u8], now: Micros) {
+        let fences = self.mode() == Mode::Cluster;
         let fenced = |series: &Series| {
             let owner = self.directory.owner_of(series.sensor.as_str());
-            owner.is_some_and(|owner| {
-                senza_core::directory::beats((owner.epoch, &owner.life.node), (series.epoch, &series.node))
-            })
+            fences
+                && owner.is_some_and(|owner| {
+                    senza_core::directory::beats((owner.epoch, &owner.life.node), (series.epoch, &series.node))
+                })
         };
         let local = Local { fanout: &self.fanout, moves: self.moves.load(Ordering::Acquire), fenced: &fenced };
         let link = self.relay.incoming(life);
@@ -716,16 +965,15 @@ impl Engine {
                     tracing::info!(node = %life.node, incarnation = life.incarnation, "node up");
                     self.moves.fetch_add(1, Ordering::AcqRel);
                     self.send_interest_again(&life.node);
-                    self.tell(&Happening::NodeUp(life));
                 }
                 Effect::Down(life) => {
                     tracing::info!(node = %life.node, incarnation = life.incarnation, "node down");
                     self.moves.fetch_add(1, Ordering::AcqRel);
                     self.shut(&life.node);
-                    self.tell(&Happening::NodeDown(life));
                 }
                 Effect::Forgotten(life) => self.relay.forget(&life, &self.fanout),
                 Effect::Lost { sensor, epoch, winner } => self.lose(&sensor, epoch, &winner),
+                Effect::Healed(report) => self.healed(report),
                 Effect::Twin(rival) => *self.rival.lock() = Some(rival),
                 Effect::Link { life, credit, interest } => {
                     if let Some(link) = self.relay.outgoing(&life.node).filter(|link| link.life == life) {
@@ -754,7 +1002,35 @@ impl Engine {
             count(&self.counters.lost);
             tracing::info!(%sensor, winner = %winner.life.node, "sensor moved to another node");
             self.wake_for(&self.dirty);
+            self.remember_loss(sensor, epoch, &winner.life.node);
         }
+    }
+
+    fn remember_loss(&self, sensor: &SensorId, epoch: Epoch, winner: &NodeName) {
+        let lost = self.losses.lock().add(sensor, (epoch, winner), self.clock.now(), self.clock.steady());
+        if lost.times == FLAPPING_LOSSES {
+            count(&self.counters.flapping);
+            tracing::warn!(%sensor, %winner, times = lost.times, "sensor goes to and fro: do two devices use one id?");
+        }
+        if let Some(sender) = self.tell_lost.read().as_ref()
+            && let Err(crossbeam_channel::TrySendError::Full(_)) = sender.try_send(lost)
+        {
+            count(&self.counters.events_lost);
+        }
+    }
+
+    fn healed(&self, report: Arc<HealReport>) {
+        let (node, total) = (&report.node.node, report.total);
+        if total > 0 {
+            tracing::warn!(%node, total, "sensors were claimed by two nodes; each has one owner now");
+        }
+        let mut heals = self.heals.lock();
+        if heals.len() >= HEALS_MAX {
+            heals.pop_front();
+        }
+        heals.push_back(report.clone());
+        drop(heals);
+        self.tell(&Happening::Healed(report));
     }
 
     fn update_interest(&self) {
@@ -814,20 +1090,26 @@ impl Host for Engine {
         self.relay.heard_at(life)
     }
 
+    fn now(&self) -> Micros {
+        self.clock.now()
+    }
+
+    fn came_or_went(&self, life: &Life, up: bool) {
+        self.tell(&if up { Happening::NodeUp(life.clone()) } else { Happening::NodeDown(life.clone()) });
+    }
+
     fn changed(&self, change: &Change<'_>) {
-        let was_elsewhere = change.before.is_some() && change.after.is_some() && change.before != change.after;
-        self.moves.fetch_add(u64::from(was_elsewhere), Ordering::AcqRel);
+        self.moves.fetch_add(u64::from(change.is_move()), Ordering::AcqRel);
         if self.happenings.read().is_empty() {
             return;
         }
         let Ok(sensor) = SensorId::new(change.sensor) else { return };
-        let sensor_type = SensorType::new(change.sensor_type).unwrap_or_default();
-        let listed = |owner: &Owner| Listed { sensor, sensor_type, owner: owner.clone() };
-        match (&change.before, &change.after) {
+        let listed = |owner| Listed { sensor, sensor_type: change.sensor_type(), owner };
+        match (change.before(), change.after()) {
             (None, Some(owner)) => self.tell(&Happening::Registered(listed(owner))),
             (Some(owner), None) => self.tell(&Happening::Unregistered(listed(owner))),
-            (Some(before), Some(after)) if before != after => {
-                self.tell(&Happening::Moved { now: listed(after), previous: before.clone() });
+            (Some(previous), Some(after)) if change.is_move() => {
+                self.tell(&Happening::Moved { now: listed(after), previous });
             }
             _ => {}
         }

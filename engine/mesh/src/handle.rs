@@ -9,7 +9,7 @@ use futures_core::Stream;
 use senza_core::fanout::SubscriptionId;
 use senza_core::subscription::{Contract, Ledger, Subscription};
 use senza_core::table::{AttributeIndex, Handle, Point};
-use senza_core::{Delivery, Epoch, Filter, Micros, Result, SensorId, Seq, Value};
+use senza_core::{Delivery, Epoch, Error, Filter, Micros, Result, SensorId, Seq, Value};
 
 use crate::engine::{Engine, OnConflict, Sensor};
 
@@ -45,7 +45,7 @@ impl SensorHandle {
     /// The place of an attribute, made at its first use: what [`point`](Self::point) needs.
     ///
     /// # Errors
-    /// `Unregistered` when another node took the sensor over, `Full` beyond the attributes of one sensor.
+    /// `Unregistered` when the claim ended, `Full` beyond the attributes of one sensor.
     pub fn attribute(&self, attribute: &str) -> Result<AttributeIndex> {
         self.engine.attribute(self.handle, attribute)
     }
@@ -53,7 +53,7 @@ impl SensorHandle {
     /// Puts one reading stamped now. Looks the attribute up by name among the sensor's own.
     ///
     /// # Errors
-    /// As [`attribute`](Self::attribute), and `ValueTooLarge`.
+    /// `NotOwner` when another node took the sensor over; else as [`attribute`](Self::attribute), and `ValueTooLarge`.
     pub fn put(&self, attribute: &str, value: Value) -> Result<Seq> {
         self.put_at(attribute, value, self.engine.clock.now())
     }
@@ -63,8 +63,11 @@ impl SensorHandle {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn put_at(&self, attribute: &str, value: Value, source_time: Micros) -> Result<Seq> {
-        let attribute = self.attribute(attribute)?;
-        self.engine.put(self.point(attribute, value, source_time))
+        let put = |place: AttributeIndex| self.engine.put(self.point(place, value, source_time));
+        self.attribute(attribute).and_then(put).map_err(|error| match error {
+            Error::Unregistered => self.engine.late(self.sensor.as_str()),
+            other => other,
+        })
     }
 
     /// One reading for [`Engine::put_many`], which takes points of many sensors at once.

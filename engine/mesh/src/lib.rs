@@ -9,16 +9,16 @@
 //! - [`engine`]: joins these with the table, the directory and the fanout.
 //! - [`handle`]: a registered sensor, a subscription.
 //! - [`driver`]: threads that drive an engine in real time.
-//! - [`sim`], [`cluster`]: a simulated network, and engines on it in virtual time.
+//! - [`network`], [`sim`]: a simulated network, and a cluster of engines on it in virtual time.
 //! - `zenoh_transport`, `zenoh_plain`, `zenoh_client` (feature `zenoh`): the seam over Zenoh, the key space that plain
 //!   clients see, and such a client.
 
 pub mod clock;
-pub mod cluster;
 pub mod counters;
 pub mod driver;
 pub mod engine;
 pub mod handle;
+pub mod network;
 pub mod ownership;
 pub mod relay;
 pub mod sim;

@@ -4,9 +4,13 @@
 //! set. Who holds another hash asks for the digests of all partitions and pulls those that differ, each as one cut at
 //! one version. So a late joiner, a lost message and a healed split are one case.
 //!
-//! A state machine: (event, now) → effects. It knows the directory, but no socket, no table and no relay.
+//! A state machine: (event, now) → effects, where `now` is a time that never goes back. It knows the directory, but no socket, no table and no relay.
 
-use std::collections::{BTreeMap, BTreeSet};
+pub mod contest;
+mod peer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use senza_core::codec::{self, Beacon, Delta, Digest, EncodedDelta, Heard, Message};
@@ -15,6 +19,8 @@ use senza_core::fault::{self, Fault};
 use senza_core::{Epoch, Incarnation, Life, Micros, NodeName, SensorId};
 
 use crate::transport::Class;
+use contest::{Beaten, Contests, HealReport, note, notice};
+use peer::{Peer, Pull, Sweep};
 
 /// When things happen, in microseconds unless said otherwise.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +33,8 @@ pub struct Timing {
     pub silence_us: Micros,
     /// An unanswered question is put again after so long.
     pub retry_us: Micros,
+    /// A node whose claim stands beaten is told again after so long.
+    pub notice_us: Micros,
     /// The set of a node that is down is kept so long, so that its return costs what changed.
     pub keep_us: Micros,
     /// Partitions pulled from one node at a time.
@@ -42,6 +50,7 @@ impl Default for Timing {
             soon_us: 100_000,
             silence_us: 2_400_000,
             retry_us: 300_000,
+            notice_us: 1_000_000,
             keep_us: 60_000_000,
             pulls_max: 16,
             chunk_bytes: 32 * 1024,
@@ -71,6 +80,8 @@ pub enum Effect {
         /// Who won.
         winner: Owner,
     },
+    /// A node came (back) and its set was fetched: what that settled.
+    Healed(Arc<HealReport>),
     /// Another life of this node's name speaks.
     Twin(Life),
     /// What a beacon says of the link to its sender.
@@ -86,10 +97,14 @@ pub enum Effect {
 
 /// What the protocol needs of the engine around it.
 pub trait Host {
+    /// Microseconds since 1970, as epochs are.
+    fn now(&self) -> Micros;
     /// What a beacon says to a node: the credit granted to it, and the version of its interest held here.
     fn link(&self, node: &NodeName) -> (u64, u64);
     /// When a frame of that life came last; frames are signs of life too.
     fn heard_at(&self, life: &Life) -> Micros;
+    /// A life is up, or down with all its sensors; what is told of its sensors from now on comes after this.
+    fn came_or_went(&self, life: &Life, up: bool);
     /// A sensor's owner changed. Called under a lock of the directory: it must not come back to it.
     fn changed(&self, change: &Change<'_>);
 }
@@ -122,55 +137,18 @@ pub struct Ownership {
     sweep: Sweep,
     /// Lives that said farewell: a late message of theirs does not bring them back.
     left: BTreeMap<NodeName, Incarnation>,
+    contests: Contests,
+    /// Whether beaten claims are settled: not where somebody else's registry decides.
+    fences: bool,
     counts: OwnershipCounts,
 }
 
-struct Peer {
-    life: Life,
-    up: bool,
-    /// When it went down, or the start of time.
-    down_at: Micros,
-    heard_at: Micros,
-    /// When it last said that it hears us; at first when it was first heard.
-    named_at: Micros,
-    digest_asked: Option<Micros>,
-    synced: bool,
-    wanted: BTreeSet<u8>,
-    pulls: BTreeMap<u8, Pull>,
-}
-
-/// A partition on its way.
-struct Pull {
-    asked: Micros,
-    version: u64,
-    chunks: BTreeMap<u16, Bytes>,
-    /// Deltas that came while the cut was on its way.
-    later: Vec<Bytes>,
-}
-
-/// Deltas kept per pulled partition; one more and the partition is pulled again instead.
-const LATER_MAX: usize = 256;
 /// Bytes of one message of deltas, about: what fits one batch of the network.
 const DELTAS_BYTES: usize = 48 * 1024;
 /// Farewells remembered.
 const LEFT_MAX: usize = 4096;
 /// An epoch further ahead of the clock than this is counted.
 const AHEAD_US: u64 = 500_000;
-
-/// Lives whose claims are being removed, some partitions per tick.
-#[derive(Default)]
-struct Sweep {
-    next: usize,
-    running: Vec<Life>,
-    waiting: Vec<Life>,
-}
-
-/// A claim that was found beaten.
-struct Beaten {
-    sensor: SensorId,
-    loser: Owner,
-    winner: Owner,
-}
 
 // === impl Ownership ===
 
@@ -187,6 +165,8 @@ impl Ownership {
             last_beacon: 0,
             sweep: Sweep::default(),
             left: BTreeMap::new(),
+            contests: Contests::default(),
+            fences: true,
             counts,
         }
     }
@@ -194,6 +174,12 @@ impl Ownership {
     /// What went another way than planned.
     pub fn counts(&self) -> OwnershipCounts {
         self.counts
+    }
+
+    /// What is not finished: partitions wanted or on their way, and contested claims of others. 0 after quiet.
+    pub fn backlog(&self) -> usize {
+        let peers = self.peers.values().map(|peer| peer.wanted.len() + peer.pulls.len()).sum::<usize>();
+        peers + self.contests.len()
     }
 
     /// Whether the sets of all nodes that are up were fetched.
@@ -212,10 +198,10 @@ impl Ownership {
     }
 
     /// A token is gone: that life is down at once. If it lives on, its next beacon brings it back.
-    pub fn token_gone(&mut self, life: &Life, directory: &Directory, now: Micros) -> Vec<Effect> {
+    pub fn token_gone(&mut self, life: &Life, directory: &Directory, now: Micros, host: &dyn Host) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Some(peer) = self.peers.get_mut(&life.node).filter(|peer| peer.life == *life) {
-            peer.go_down(directory, now, &mut effects);
+            peer.go_down(directory, (now, host), &mut effects);
         }
         effects
     }
@@ -234,7 +220,42 @@ impl Ownership {
         }
         self.watch_silence(directory, now, host, &mut effects);
         self.retry(now, &mut effects);
+        if self.fences {
+            let standing = self.contests.again(directory, now, self.timing.notice_us);
+            self.counts.noticed += standing.len() as u64;
+            let me = self.me.incarnation;
+            effects.extend(standing.into_iter().map(|(sensor, loser, winner)| notice(me, sensor, &loser, winner)));
+        }
         self.sweep.step(directory);
+        effects
+    }
+
+    /// A tick without a network: what changes is told to nobody.
+    pub fn tick_alone(&mut self, directory: &Directory, now: Micros) -> Micros {
+        directory.flush();
+        self.sweep.step(directory);
+        self.next_beacon = now;
+        now + 100_000
+    }
+
+    /// Whether beaten claims are settled from now on. Where they are and were not, what stands beaten is settled.
+    pub fn set_fences(&mut self, fences: bool, directory: &Directory, now: Micros, host: &dyn Host) -> Vec<Effect> {
+        let before = std::mem::replace(&mut self.fences, fences);
+        let (mut beaten, mut effects) = (Vec::new(), Vec::new());
+        if fences && !before {
+            directory.conflicts(&self.me, &mut |change| note(&change, host, &mut beaten));
+            self.settle(beaten, now, &mut effects);
+        }
+        effects
+    }
+
+    /// Withdraws: says that this life is not there for now, and gives up all others.
+    pub fn leave(&mut self, directory: &Directory, now: Micros, host: &dyn Host) -> Vec<Effect> {
+        let mut effects = vec![Effect::Broadcast(codec::encode(self.me.incarnation, &Message::Leave))];
+        let nodes: Vec<NodeName> = self.peers.keys().cloned().collect();
+        for node in nodes {
+            self.retire(&node, directory, (now, host), &mut effects);
+        }
         effects
     }
 
@@ -271,14 +292,17 @@ impl Ownership {
                 let answer = codec::encode(self.me.incarnation, &Message::Digests(digests));
                 effects.push(Effect::Send(from.node.clone(), Class::Control, answer));
             }
-            Message::Digests(digests) => self.on_digests(from, &digests, directory, now, &mut effects),
+            Message::Digests(digests) => self.on_digests(from, &digests, directory, (now, host), &mut effects),
             Message::Pull(partitions) => self.on_pull(from, &partitions, directory, &mut effects),
             Message::Cut { partition, version, chunk, chunks, .. } => {
                 self.on_cut(from, (partition, version), (chunk, chunks), bytes, directory, (now, host), &mut effects);
             }
-            Message::Notice { sensor, epoch, winner } => self.on_notice(sensor, epoch, winner, directory, &mut effects),
+            Message::Notice { sensor, epoch, winner } if self.fences => {
+                self.on_notice(from, (sensor, epoch, winner), directory, &mut effects);
+            }
+            Message::Leave => self.retire(&from.node, directory, (now, host), &mut effects),
             Message::Bye => {
-                self.retire(&from.node, directory, now, &mut effects);
+                self.retire(&from.node, directory, (now, host), &mut effects);
                 self.left.insert(from.node.clone(), from.incarnation);
                 if self.left.len() > LEFT_MAX {
                     self.left.pop_first();
@@ -337,11 +361,12 @@ impl Ownership {
         if self.left.get(&from.node) == Some(&from.incarnation) {
             return false;
         }
-        self.retire(&from.node, directory, now, effects);
+        self.retire(&from.node, directory, (now, host), effects);
         if directory.up(from).is_err() {
             self.counts.refused += 1;
             return false;
         }
+        host.came_or_went(from, true);
         self.peers.insert(from.node.clone(), Peer::new(from.clone(), now));
         effects.push(Effect::Up(from.clone()));
         let ask = codec::encode(self.me.incarnation, &Message::DigestAsk);
@@ -368,8 +393,10 @@ impl Ownership {
             if !peer.up {
                 peer.up = true;
                 peer.synced = false;
+                peer.heal.get_or_insert_default().returned = true;
                 self.counts.returned += 1;
                 let _known = directory.up(from);
+                host.came_or_went(from, true);
                 effects.push(Effect::Up(from.clone()));
                 directory.conflicts(from, &mut |change| note(&change, host, &mut beaten));
             }
@@ -377,12 +404,12 @@ impl Ownership {
         if let Some(heard) = of_us {
             effects.push(Effect::Link { life: from.clone(), credit: heard.credit, interest: heard.interest });
         }
-        if directory.set_hash(from) == Some(beacon.set_hash) || fault::is_on(Fault::LostLastDelta) {
-            peer.synced = true;
-        } else if peer.pulls.is_empty() && peer.may_ask(now, self.timing.retry_us) {
+        let whole = directory.set_hash(from) == Some(beacon.set_hash) || fault::is_on(Fault::LostLastDelta);
+        if !whole && peer.pulls.is_empty() && peer.may_ask(now, self.timing.retry_us) {
             effects.push(peer.ask_digests(me, now));
         }
-        self.settle(beaten, effects);
+        self.settle(beaten, now, effects);
+        self.complete(&from.node, whole, host, effects);
     }
 
     fn watch_silence(&mut self, directory: &Directory, now: Micros, host: &dyn Host, effects: &mut Vec<Effect>) {
@@ -390,20 +417,26 @@ impl Ownership {
         for peer in self.peers.values_mut() {
             peer.heard_at = peer.heard_at.max(host.heard_at(&peer.life));
             if peer.up && now - peer.heard_at.min(peer.named_at) >= self.timing.silence_us {
-                peer.go_down(directory, now, effects);
+                peer.go_down(directory, (now, host), effects);
             }
             if !peer.up && now - peer.down_at >= self.timing.keep_us {
                 gone.push(peer.life.node.clone());
             }
         }
         for node in gone {
-            self.retire(&node, directory, now, effects);
+            self.retire(&node, directory, (now, host), effects);
         }
     }
 
-    fn retire(&mut self, node: &NodeName, directory: &Directory, now: Micros, effects: &mut Vec<Effect>) {
+    fn retire(
+        &mut self,
+        node: &NodeName,
+        directory: &Directory,
+        (now, host): (Micros, &dyn Host),
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(mut peer) = self.peers.remove(node) else { return };
-        peer.go_down(directory, now, effects);
+        peer.go_down(directory, (now, host), effects);
         directory.forget(&peer.life);
         self.sweep.waiting.push(peer.life.clone());
         effects.push(Effect::Forgotten(peer.life));
@@ -424,7 +457,7 @@ impl Ownership {
     ) {
         let mut beaten = Vec::new();
         for delta in deltas {
-            self.count_ahead(delta, now);
+            self.count_ahead(delta, host.now());
             let applied = directory.apply_delta(from, delta, &mut |change| note(&change, host, &mut beaten));
             let Some(peer) = self.peers.get_mut(&from.node) else { return };
             match applied {
@@ -437,7 +470,7 @@ impl Ownership {
             }
         }
         self.ask_pulls(&from.node, now, effects);
-        self.settle(beaten, effects);
+        self.settle(beaten, now, effects);
     }
 
     fn on_digests(
@@ -445,20 +478,24 @@ impl Ownership {
         from: &Life,
         digests: &[Digest],
         directory: &Directory,
-        now: Micros,
+        (now, host): (Micros, &dyn Host),
         effects: &mut Vec<Effect>,
     ) {
         let Some(held) = directory.digests(from) else { return };
-        let Some(peer) = self.peers.get_mut(&from.node) else { return };
+        let Some(peer) = self.peers.get_mut(&from.node).filter(|peer| peer.up) else { return };
         peer.digest_asked = None;
         for (partition, (said, held)) in (0..=255u8).zip(digests.iter().zip(&held)) {
             // What is held may be newer than what was said: the delta overtook the answer.
             let differs = said != held && !fault::is_on(Fault::ZombieEntry);
-            if said.version > held.version || said.version == held.version && differs {
+            let is_behind = said.version > held.version || said.version == held.version && differs;
+            // One that is on its way already is compared again by the next beacon.
+            if is_behind && !peer.pulls.contains_key(&partition) {
                 peer.wanted.insert(partition);
             }
         }
-        peer.synced = peer.wanted.is_empty() && peer.pulls.is_empty();
+        let whole = peer.is_whole();
+        peer.synced &= whole;
+        self.complete(&from.node, whole, host, effects);
         self.ask_pulls(&from.node, now, effects);
     }
 
@@ -510,13 +547,37 @@ impl Ownership {
             self.apply_later((from, partition), &delta, directory, host, &mut beaten);
         }
         self.ask_pulls(&from.node, now, effects);
-        if let Some(peer) = self.peers.get_mut(&from.node)
-            && peer.pulls.is_empty()
-            && peer.wanted.is_empty()
+        self.settle(beaten, now, effects);
+        let whole = self.peers.get(&from.node).is_some_and(Peer::is_whole);
+        self.complete(&from.node, whole, host, effects);
+    }
+
+    /// Where all of a node's set was fetched: tells what its coming settled.
+    fn complete(&mut self, node: &NodeName, whole: bool, host: &dyn Host, effects: &mut Vec<Effect>) {
+        if let Some(peer) = self.peers.get_mut(node).filter(|peer| whole && peer.up)
+            && let Some(heal) = peer.complete()
         {
-            peer.synced = true;
+            effects.push(heal.report(&peer.life, host.now()));
         }
-        self.settle(beaten, effects);
+    }
+
+    /// Tells every loser of its loss: ourselves by an effect, others by a notice.
+    fn settle(&mut self, beaten: Vec<Beaten>, now: Micros, effects: &mut Vec<Effect>) {
+        if !self.fences {
+            return;
+        }
+        for beaten in beaten {
+            self.add_to_heals(&[&beaten.loser.life, &beaten.winner.life], &beaten);
+            let Beaten { sensor, loser, winner } = beaten;
+            if loser.local {
+                effects.push(Effect::Lost { sensor, epoch: loser.epoch, winner });
+            } else if loser.life != winner.life
+                && self.contests.is_due(&sensor, &loser.life, now, self.timing.notice_us)
+            {
+                self.counts.noticed += 1;
+                effects.push(notice(self.me.incarnation, sensor, &loser.life, winner));
+            }
+        }
     }
 
     fn apply_later(
@@ -540,16 +601,28 @@ impl Ownership {
 
     fn on_notice(
         &mut self,
-        sensor: SensorId,
-        epoch: Epoch,
-        winner: Life,
+        from: &Life,
+        (sensor, epoch, winner): (SensorId, Epoch, Life),
         directory: &Directory,
         effects: &mut Vec<Effect>,
     ) {
         let Some(mine) = directory.owner_of(sensor.as_str()).filter(|owner| owner.local) else { return };
-        if beats((epoch, &winner.node), (mine.epoch, &self.me.node)) {
-            let winner = Owner { life: winner, epoch, local: false };
-            effects.push(Effect::Lost { sensor, epoch: mine.epoch, winner });
+        if !beats((epoch, &winner.node), (mine.epoch, &self.me.node)) {
+            return;
+        }
+        let winner = Owner { life: winner, epoch, local: false };
+        effects.push(Effect::Lost { sensor: sensor.clone(), epoch: mine.epoch, winner: winner.clone() });
+        let of_winner = winner.life.clone();
+        self.add_to_heals(&[&of_winner, from], &Beaten { sensor, loser: mine, winner });
+    }
+
+    /// Notes a settled duplicate with those of the given lives whose coming is being worked off.
+    fn add_to_heals(&mut self, lives: &[&Life], beaten: &Beaten) {
+        for life in lives {
+            let peer = self.peers.get_mut(&life.node).filter(|peer| peer.life == **life);
+            if let Some(heal) = peer.and_then(|peer| peer.heal.as_mut()) {
+                heal.add(beaten);
+            }
         }
     }
 
@@ -589,20 +662,6 @@ impl Ownership {
         }
     }
 
-    /// Tells every loser of its loss: ourselves by an effect, others by a notice.
-    fn settle(&mut self, beaten: Vec<Beaten>, effects: &mut Vec<Effect>) {
-        for Beaten { sensor, loser, winner } in beaten {
-            if loser.local {
-                effects.push(Effect::Lost { sensor, epoch: loser.epoch, winner });
-            } else if loser.life != winner.life {
-                self.counts.noticed += 1;
-                let notice = Message::Notice { sensor, epoch: winner.epoch, winner: winner.life };
-                let message = codec::encode(self.me.incarnation, &notice);
-                effects.push(Effect::Send(loser.life.node, Class::Control, message));
-            }
-        }
-    }
-
     fn count_ahead(&mut self, delta: &Delta<'_>, now: Micros) {
         let limit = u64::try_from(now).unwrap_or(0) + AHEAD_US;
         let ahead = |op: &&codec::ClaimOp<'_>| matches!(op, codec::ClaimOp::Claim { epoch, .. } if *epoch > limit);
@@ -627,15 +686,6 @@ fn apply_pull(
     directory.apply_cut(from, partition, pull.version, &claims, &mut |change| note(&change, host, beaten)).is_ok()
 }
 
-fn note(change: &Change<'_>, host: &dyn Host, beaten: &mut Vec<Beaten>) {
-    host.changed(change);
-    if let (Some(loser), Some(winner)) = (&change.beaten, &change.after)
-        && let Ok(sensor) = SensorId::new(change.sensor)
-    {
-        beaten.push(Beaten { sensor, loser: loser.clone(), winner: winner.clone() });
-    }
-}
-
 fn in_messages(incarnation: u64, deltas: Vec<EncodedDelta>) -> Vec<Effect> {
     let mut effects = Vec::new();
     let (mut group, mut bytes) = (Vec::new(), 0);
@@ -652,79 +702,4 @@ fn in_messages(incarnation: u64, deltas: Vec<EncodedDelta>) -> Vec<Effect> {
         effects.push(Effect::Broadcast(codec::encode_deltas(incarnation, &group)));
     }
     effects
-}
-
-// === impl Peer ===
-
-impl Peer {
-    fn new(life: Life, now: Micros) -> Self {
-        Self {
-            life,
-            up: true,
-            down_at: 0,
-            heard_at: now,
-            named_at: now,
-            digest_asked: Some(now),
-            synced: false,
-            wanted: BTreeSet::new(),
-            pulls: BTreeMap::new(),
-        }
-    }
-
-    fn go_down(&mut self, directory: &Directory, now: Micros, effects: &mut Vec<Effect>) {
-        if self.up {
-            self.up = false;
-            self.down_at = now;
-            self.pulls.clear();
-            self.wanted.clear();
-            self.digest_asked = None;
-            directory.down(&self.life);
-            effects.push(Effect::Down(self.life.clone()));
-        }
-    }
-
-    fn behind(&mut self, partition: u8, bytes: &Bytes) {
-        match self.pulls.get_mut(&partition) {
-            Some(pull) if pull.later.len() < LATER_MAX => pull.later.push(bytes.clone()),
-            _ => {
-                self.wanted.insert(partition);
-            }
-        }
-    }
-
-    fn may_ask(&self, now: Micros, retry: Micros) -> bool {
-        self.digest_asked.is_none_or(|asked| now - asked >= retry)
-    }
-
-    fn ask_digests(&mut self, me: &Life, now: Micros) -> Effect {
-        self.digest_asked = Some(now);
-        Effect::Send(self.life.node.clone(), Class::Control, codec::encode(me.incarnation, &Message::DigestAsk))
-    }
-}
-
-impl Pull {
-    fn new(now: Micros) -> Self {
-        Self { asked: now, version: 0, chunks: BTreeMap::new(), later: Vec::new() }
-    }
-}
-
-// === impl Sweep ===
-
-impl Sweep {
-    fn step(&mut self, directory: &Directory) {
-        if self.running.is_empty() {
-            self.running = std::mem::take(&mut self.waiting);
-            self.next = 0;
-        }
-        if self.running.is_empty() {
-            return;
-        }
-        let end = (self.next + 16).min(256);
-        (self.next..end).for_each(|partition| directory.sweep(partition as u8));
-        self.next = end;
-        if end == 256 {
-            directory.reuse(&self.running);
-            self.running.clear();
-        }
-    }
 }

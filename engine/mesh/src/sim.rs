@@ -1,343 +1,399 @@
-//! The simulated network: an in-process [`Transport`] with virtual time and links that misbehave as told.
+//! A cluster in one thread: real engines on a simulated network in virtual time, for tests of this project and yours.
 //!
-//! Everything follows from the seed and the calls made: messages are really encoded bytes, every delay and loss is
-//! drawn from one generator, and nothing reads the machine's clock or starts a thread. It knows no engine.
+//! ```
+//! use senza_core::Value;
+//! use senza_mesh::sim::Cluster;
+//!
+//! let mut cluster = Cluster::seed(42).nodes(5);
+//! let watch = cluster.register("a", "watch 1");
+//! cluster.settle();
+//! assert_eq!(cluster.owner("e", "watch 1").as_deref(), Some("a"));
+//!
+//! cluster.partition(&[&["a", "b"], &["c", "d", "e"]]);
+//! cluster.settle();
+//! assert_eq!(cluster.owner("e", "watch 1"), None);
+//! let taken = cluster.register("e", "watch 1");
+//! cluster.heal_all();
+//! cluster.settle();
+//! assert_eq!(cluster.owner("a", "watch 1").as_deref(), Some("e"));
+//! assert!(watch.put("pulse", Value::I64(72)).is_err(), "the loser's late readings are refused");
+//!
+//! cluster.skew("b", -3_600_000_000);
+//! cluster.crash("b");
+//! cluster.start("b");
+//! cluster.settle();
+//! cluster.check().unwrap();
+//! # drop(taken);
+//! ```
+//!
+//! The same seed and the same calls give the same run, to the byte. [`Cluster::check`] holds what must be true of every
+//! cluster after quiet; [`Schedule`] makes random scripts of what can go wrong and checks them.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+mod check;
+mod schedule;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-use parking_lot::Mutex;
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-use senza_core::{Life, Micros, NodeName};
+use senza_core::codec::{self, Beacon, Message};
+use senza_core::subscription::Contract;
+use senza_core::table::TableLimits;
+use senza_core::{Filter, Incarnation, Life, Micros, NodeName, Result};
 
 use crate::clock::Clock;
-use crate::transport::{Class, Event, LinkTraffic, MESSAGE_MAX, Transport};
+use crate::engine::{Engine, EngineConfig, Mode, OnConflict, Sensor, TAKEOVER_HOLDOFF_US, Whereis};
+use crate::handle::{SensorHandle, Subscriber};
+pub use crate::network::{LinkRules, Network, SimClock};
+use crate::ownership::Timing;
+use crate::transport::Event;
+use check::Observer;
+pub use check::Violations;
+pub use schedule::Schedule;
 
-/// When virtual time begins: a moment in November 2026.
-pub const BEGIN: Micros = 1_795_000_000_000_000;
+/// How long after a change the next flush comes.
+const FLUSH_US: Micros = 2_000;
 
-/// How links behave.
-#[derive(Clone, Copy, Debug)]
-pub struct LinkRules {
-    /// Shortest and longest delay of a message, microseconds.
-    pub delay_us: (Micros, Micros),
-    /// Of 1,000 messages, so many are lost.
-    pub loss_per_mille: u32,
-    /// Of 1,000 messages, so many arrive twice.
-    pub duplicate_per_mille: u32,
-    /// Of 1,000 messages, so many may overtake others of their class: more than a transport may do.
-    pub reorder_per_mille: u32,
-    /// After so long a cut link takes the tokens behind it with it.
-    pub lease_us: Micros,
+/// Engines on a simulated network. Nodes are called `a`, `b`, `c`, ….
+pub struct Cluster {
+    seed: u64,
+    network: Arc<Network>,
+    timing: Timing,
+    nodes: BTreeMap<NodeName, SimNode>,
+    /// The last life of every name: its incarnation, and the skew of its clock.
+    lives: BTreeMap<NodeName, (Incarnation, Micros)>,
+    /// Folds what happened, in order: equal for equal runs.
+    trace: u64,
+    violations: Vec<String>,
 }
 
-impl Default for LinkRules {
-    fn default() -> Self {
-        Self {
-            delay_us: (50, 500),
-            loss_per_mille: 0,
-            duplicate_per_mille: 0,
-            reorder_per_mille: 0,
-            lease_us: 2_000_000,
+struct SimNode {
+    engine: Arc<Engine>,
+    clock: Arc<SimClock>,
+    next_tick: Micros,
+    woken: Arc<AtomicBool>,
+    observer: Observer,
+}
+
+/// A cluster about to start.
+#[derive(Clone, Copy, Debug)]
+pub struct Builder {
+    seed: u64,
+    links: LinkRules,
+    timing: Timing,
+}
+
+impl Builder {
+    /// How links behave from the start; well by default.
+    pub fn links(self, links: LinkRules) -> Self {
+        Self { links, ..self }
+    }
+
+    /// When the ownership protocol does what.
+    pub fn timing(self, timing: Timing) -> Self {
+        Self { timing, ..self }
+    }
+
+    /// Starts so many nodes, and lets them hear of each other.
+    ///
+    /// # Panics
+    /// With more than 26 nodes.
+    pub fn nodes(self, count: usize) -> Cluster {
+        assert!(count <= 26, "nodes are named by one letter");
+        let mut cluster = Cluster {
+            seed: self.seed,
+            network: Network::new(self.seed, self.links),
+            timing: self.timing,
+            nodes: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            trace: self.seed,
+            violations: Vec::new(),
+        };
+        for letter in ('a'..='z').take(count) {
+            cluster.start(&letter.to_string());
+        }
+        cluster.settle();
+        cluster
+    }
+}
+
+impl Cluster {
+    /// A cluster whose every delay and loss is drawn from this seed.
+    pub fn seed(seed: u64) -> Builder {
+        Builder { seed, links: LinkRules::default(), timing: Timing::default() }
+    }
+
+    /// Starts a node, or starts it anew after a crash: a new life.
+    ///
+    /// # Panics
+    /// When it runs already, or `node` is no node name.
+    pub fn start(&mut self, node: &str) {
+        let name = name(node);
+        assert!(!self.nodes.contains_key(&name), "{node} runs already");
+        let (last, skew) = self.lives.get(&name).copied().unwrap_or_default();
+        let clock = self.network.clock();
+        clock.set_skew(skew);
+        let incarnation = clock.now().unsigned_abs().max(last + 1);
+        self.lives.insert(name.clone(), (incarnation, skew));
+        let me = Life { node: name.clone(), incarnation };
+        let transport = self.network.attach(&me);
+        let table = TableLimits { shards: 8, ..TableLimits::default() };
+        let (takeover_holdoff_us, mode) = (TAKEOVER_HOLDOFF_US, Mode::Cluster);
+        let config = EngineConfig { me, table, timing: self.timing, takeover_holdoff_us, mode, seed: self.seed };
+        let engine = Engine::new(config, transport, clock.clone());
+        let woken = Arc::new(AtomicBool::new(true));
+        let flag = woken.clone();
+        engine.on_wake(move || flag.store(true, Ordering::Relaxed));
+        let observer = Observer::new(&engine);
+        self.nodes.insert(name, SimNode { engine, clock, next_tick: self.network.now(), woken, observer });
+    }
+
+    /// Kills a node without a word.
+    pub fn crash(&mut self, node: &str) {
+        if let Some(gone) = self.nodes.remove(&name(node)) {
+            self.network.detach(gone.engine.me());
         }
     }
-}
 
-/// A virtual clock, possibly wrong by a constant.
-pub struct SimClock {
-    now: Arc<AtomicI64>,
-    skew: AtomicI64,
-}
-
-impl SimClock {
-    /// Sets how far this clock is ahead of the virtual time.
-    pub fn set_skew(&self, skew: Micros) {
-        self.skew.store(skew, Ordering::Relaxed);
+    /// Stops a node in good order.
+    pub fn stop(&mut self, node: &str) {
+        if let Some(gone) = self.nodes.remove(&name(node)) {
+            gone.engine.close();
+        }
     }
-}
 
-impl Clock for SimClock {
-    fn now(&self) -> Micros {
-        self.now.load(Ordering::Relaxed) + self.skew.load(Ordering::Relaxed)
+    /// Has another life of a running node's name, higher than its own, speak to all for so long and say farewell.
+    ///
+    /// # Panics
+    /// When the node does not run.
+    pub fn rival(&mut self, node: &str, micros: Micros) {
+        let me = self.engine(node).me().clone();
+        let rival = Life { incarnation: me.incarnation + 1, ..me };
+        let beacon = Beacon { number: 1, sensors: 0, set_hash: 0, heard: Vec::new() };
+        self.network.speak(&rival.node, &codec::encode(rival.incarnation, &Message::Beacon(beacon)));
+        self.run_for(micros);
+        self.network.speak(&rival.node, &codec::encode(rival.incarnation, &Message::Bye));
     }
-}
 
-/// The network that all simulated nodes share.
-pub struct Network {
-    now: Arc<AtomicI64>,
-    inner: Mutex<Inner>,
-}
+    /// Sets a node's clock ahead of the others; it keeps that after a restart.
+    pub fn skew(&mut self, node: &str, skew: Micros) {
+        let name = name(node);
+        if let Some(node) = self.nodes.get(&name) {
+            node.clock.set_skew(skew);
+        }
+        self.lives.entry(name).or_default().1 = skew;
+    }
 
-struct Inner {
-    rules: LinkRules,
-    random: StdRng,
-    /// The lives that are attached, by name.
-    lives: BTreeMap<NodeName, Life>,
-    /// Directions that carry nothing.
-    cut: BTreeSet<(NodeName, NodeName)>,
-    queue: BinaryHeap<Reverse<Scheduled>>,
-    scheduled: u64,
-    /// When the last message of a (from, to, class) arrives: later ones must not overtake it.
-    last: BTreeMap<(NodeName, NodeName, Class), Micros>,
-    traffic: BTreeMap<(NodeName, NodeName), (u64, u64)>,
-    broadcasts: BTreeMap<NodeName, (u64, u64)>,
-}
+    /// Cuts the link between two nodes, both ways.
+    pub fn cut(&mut self, a: &str, b: &str) {
+        self.network.cut(&name(a), &name(b));
+        self.network.cut(&name(b), &name(a));
+    }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Scheduled {
-    at: Micros,
-    /// Keeps the order of what happens at one time.
-    order: u64,
-    to: Life,
-    event: EventKey,
-}
+    /// Cuts one direction of a link.
+    pub fn cut_one_way(&mut self, from: &str, to: &str) {
+        self.network.cut(&name(from), &name(to));
+    }
 
-/// An event in a form that has an order.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum EventKey {
-    Token(Life),
-    TokenGone(Life),
-    Message(NodeName, Class, Bytes),
-}
+    /// Cuts every link between nodes of different groups, both ways, and mends those within a group. Nodes that stand in
+    /// no group keep their links.
+    pub fn partition(&mut self, groups: &[&[&str]]) {
+        for (at, group) in groups.iter().enumerate() {
+            for node in *group {
+                for (other_at, other_group) in groups.iter().enumerate().skip(at) {
+                    for other in other_group.iter().filter(|other| *other != node) {
+                        if other_at == at { self.heal(node, other) } else { self.cut(node, other) }
+                    }
+                }
+            }
+        }
+    }
 
-impl Network {
-    /// A network of no nodes.
-    pub fn new(seed: u64, rules: LinkRules) -> Arc<Self> {
-        let inner = Inner {
-            rules,
-            random: StdRng::seed_from_u64(seed),
-            lives: BTreeMap::new(),
-            cut: BTreeSet::new(),
-            queue: BinaryHeap::new(),
-            scheduled: 0,
-            last: BTreeMap::new(),
-            traffic: BTreeMap::new(),
-            broadcasts: BTreeMap::new(),
-        };
-        Arc::new(Self { now: Arc::new(AtomicI64::new(BEGIN)), inner: Mutex::new(inner) })
+    /// Mends all links.
+    pub fn heal_all(&mut self) {
+        self.network.heal_all();
+    }
+
+    /// Takes a node's token from another's sight, as a transport may at any time, though its messages still come.
+    pub fn lose_token(&mut self, of: &str, at: &str) {
+        let (of, at) = (name(of), name(at));
+        if let (Some(of), Some(at)) = (self.nodes.get(&of), self.nodes.get(&at)) {
+            let gone = Event::TokenGone(of.engine.me().clone());
+            at.engine.handle(&gone);
+        }
+    }
+
+    /// Mends the link between two nodes.
+    pub fn heal(&mut self, a: &str, b: &str) {
+        self.network.heal(&name(a), &name(b));
+    }
+
+    /// Changes how links behave from now on.
+    pub fn set_rules(&mut self, rules: LinkRules) {
+        self.network.set_rules(rules);
+    }
+
+    /// The engine of a running node.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn engine(&self, node: &str) -> &Arc<Engine> {
+        &self.nodes.get(&name(node)).unwrap_or_else(|| panic!("{node} does not run")).engine
+    }
+
+    /// The names of the running nodes.
+    pub fn running(&self) -> Vec<String> {
+        self.nodes.keys().map(ToString::to_string).collect()
+    }
+
+    /// Registers a sensor on a node, taking it over where another owns it, also from one that took it just now.
+    ///
+    /// # Panics
+    /// When the node refuses, or `sensor` is no id.
+    pub fn register(&self, node: &str, sensor: &str) -> SensorHandle {
+        self.try_register(node, sensor, OnConflict::Force).expect("a script stays within bounds")
+    }
+
+    /// Registers a sensor on a node under a policy.
+    ///
+    /// # Errors
+    /// As [`Engine::claim`].
+    pub fn try_register(&self, node: &str, sensor: &str, on_conflict: OnConflict) -> Result<SensorHandle> {
+        SensorHandle::register(self.engine(node), &Sensor::new(sensor)?, on_conflict)
+    }
+
+    /// Subscribes on a node.
+    ///
+    /// # Panics
+    /// When the node refuses.
+    pub fn subscribe(&self, node: &str, filter: &Filter, contract: Contract) -> Subscriber {
+        Subscriber::subscribe(self.engine(node), filter, contract).expect("a script stays within bounds")
+    }
+
+    /// Who owns a sensor, as a node sees it.
+    pub fn owner(&self, node: &str, sensor: &str) -> Option<String> {
+        match self.engine(node).whereis(sensor) {
+            Whereis::Local { .. } => Some(node.to_owned()),
+            Whereis::Remote { node, .. } => Some(node.to_string()),
+            Whereis::NotFound => None,
+        }
     }
 
     /// The virtual time.
     pub fn now(&self) -> Micros {
-        self.now.load(Ordering::Relaxed)
+        self.network.now()
     }
 
-    /// Lets time pass; it never goes back.
-    pub fn advance_to(&self, at: Micros) {
-        self.now.fetch_max(at, Ordering::Relaxed);
+    /// A number that is equal for runs in which the same happened in the same order.
+    pub fn trace(&self) -> u64 {
+        self.trace
     }
 
-    /// A clock that shows the virtual time.
-    pub fn clock(&self) -> Arc<SimClock> {
-        Arc::new(SimClock { now: self.now.clone(), skew: AtomicI64::new(0) })
+    /// Lets virtual time pass.
+    pub fn run_for(&mut self, micros: Micros) {
+        let until = self.network.now() + micros;
+        while self.step(until) {}
+        self.network.advance_to(until);
     }
 
-    /// Attaches a life: every other node it has a link with sees its token, and it theirs.
-    pub fn attach(self: &Arc<Self>, life: &Life) -> Arc<SimTransport> {
-        let mut inner = self.inner.lock();
-        let others: Vec<Life> = inner.lives.values().filter(|other| other.node != life.node).cloned().collect();
-        inner.lives.insert(life.node.clone(), life.clone());
-        for other in others {
-            inner.tokens(&other, life, self.now());
-        }
-        Arc::new(SimTransport { network: self.clone(), me: life.clone() })
-    }
-
-    /// Takes a life away without a word, as a crash does; its token goes with it.
-    pub fn detach(&self, life: &Life) {
-        let mut inner = self.inner.lock();
-        if inner.lives.get(&life.node) != Some(life) {
-            return;
-        }
-        inner.lives.remove(&life.node);
-        let linked = |other: &&Life| !inner.is_cut(&life.node, &other.node);
-        let others: Vec<Life> = inner.lives.values().filter(linked).cloned().collect();
-        for other in others {
-            let at = self.now() + inner.delay();
-            inner.schedule(at, other, EventKey::TokenGone(life.clone()));
-        }
-    }
-
-    /// Cuts one direction. When both are cut, the tokens behind the link are gone after the lease.
-    pub fn cut(&self, from: &NodeName, to: &NodeName) {
-        let mut inner = self.inner.lock();
-        inner.cut.insert((from.clone(), to.clone()));
-        if inner.is_cut(from, to) && inner.is_cut(to, from) {
-            let at = self.now() + inner.rules.lease_us;
-            let lives = [from, to].map(|node| inner.lives.get(node).cloned());
-            if let [Some(a), Some(b)] = lives {
-                inner.schedule(at, a.clone(), EventKey::TokenGone(b.clone()));
-                inner.schedule(at, b, EventKey::TokenGone(a));
-            }
-        }
-    }
-
-    /// Mends both directions; tokens are seen again.
-    pub fn heal(&self, a: &NodeName, b: &NodeName) {
-        let mut inner = self.inner.lock();
-        let mended = inner.cut.remove(&(a.clone(), b.clone())) | inner.cut.remove(&(b.clone(), a.clone()));
-        if let (true, Some(a), Some(b)) = (mended, inner.lives.get(a).cloned(), inner.lives.get(b).cloned()) {
-            inner.tokens(&a, &b, self.now());
-        }
-    }
-
-    /// Sends a message to every node as if it came from that name, the bearer of the name included.
-    pub fn speak(&self, name: &NodeName, message: &[u8]) {
-        let mut inner = self.inner.lock();
-        let all: Vec<NodeName> = inner.lives.keys().cloned().collect();
-        for to in all {
-            inner.post(name, &to, Class::Control, &Bytes::copy_from_slice(message), self.now());
-        }
-    }
-
-    /// Changes how links behave from now on.
-    pub fn set_rules(&self, rules: LinkRules) {
-        self.inner.lock().rules = rules;
-    }
-
-    /// When the next event happens.
-    pub fn next_at(&self) -> Option<Micros> {
-        self.inner.lock().queue.peek().map(|Reverse(next)| next.at)
-    }
-
-    /// The next event, if it happens by `until`; time passes up to it. Events for lives that are gone, and messages
-    /// over links that were cut meanwhile, do not happen.
-    pub fn next(&self, until: Micros) -> Option<(Life, Event)> {
-        let mut inner = self.inner.lock();
+    /// Lets time pass until the condition holds, at most `limit` microseconds. Answers whether it did.
+    pub fn run_until(&mut self, limit: Micros, mut condition: impl FnMut(&Self) -> bool) -> bool {
+        let until = self.network.now() + limit;
         loop {
-            if inner.queue.peek().is_none_or(|Reverse(next)| next.at > until) {
-                return None;
+            if condition(self) {
+                return true;
             }
-            let Reverse(next) = inner.queue.pop()?;
-            self.advance_to(next.at);
-            if inner.lives.get(&next.to.node) != Some(&next.to) {
-                continue;
+            if !self.step(until) {
+                return false;
             }
-            let event = match next.event {
-                EventKey::Token(life) => Event::Token(life),
-                // The link may have been mended, or the token moved on to another life.
-                EventKey::TokenGone(life) if inner.sees(&next.to.node, &life) => continue,
-                EventKey::TokenGone(life) => Event::TokenGone(life),
-                EventKey::Message(from, ..) if inner.is_cut(&from, &next.to.node) => continue,
-                EventKey::Message(from, class, bytes) => Event::Message { from, class, bytes },
-            };
-            return Some((next.to, event));
-        }
-    }
-}
-
-impl Inner {
-    fn is_cut(&self, from: &NodeName, to: &NodeName) -> bool {
-        self.cut.contains(&(from.clone(), to.clone()))
-    }
-
-    fn sees(&self, node: &NodeName, life: &Life) -> bool {
-        let linked = !(self.is_cut(node, &life.node) && self.is_cut(&life.node, node));
-        linked && self.lives.get(&life.node) == Some(life)
-    }
-
-    fn delay(&mut self) -> Micros {
-        let (shortest, longest) = self.rules.delay_us;
-        self.random.random_range(shortest..=longest.max(shortest))
-    }
-
-    fn chance(&mut self, per_mille: u32) -> bool {
-        per_mille > 0 && self.random.random_range(0..1000) < per_mille
-    }
-
-    fn schedule(&mut self, at: Micros, to: Life, event: EventKey) {
-        self.scheduled += 1;
-        self.queue.push(Reverse(Scheduled { at, order: self.scheduled, to, event }));
-    }
-
-    fn tokens(&mut self, a: &Life, b: &Life, now: Micros) {
-        if self.is_cut(&a.node, &b.node) && self.is_cut(&b.node, &a.node) {
-            return;
-        }
-        for (to, of) in [(a, b), (b, a)] {
-            let at = now + self.delay();
-            self.schedule(at, to.clone(), EventKey::Token(of.clone()));
         }
     }
 
-    fn post(&mut self, from: &NodeName, to: &NodeName, class: Class, bytes: &Bytes, now: Micros) {
-        let Some(life) = self.lives.get(to).cloned() else { return };
-        if self.is_cut(from, to) || self.chance(self.rules.loss_per_mille) {
-            return;
-        }
-        let copies = 1 + u32::from(self.chance(self.rules.duplicate_per_mille));
-        for _ in 0..copies {
-            let key = (from.clone(), to.clone(), class);
-            let mut at = now + self.delay();
-            if !self.chance(self.rules.reorder_per_mille) {
-                at = at.max(self.last.get(&key).copied().unwrap_or_default());
-                self.last.insert(key, at);
+    /// Lets time pass until all is told and healed: silence noticed, beacons exchanged, partitions pulled.
+    pub fn settle(&mut self) {
+        self.run_for(self.timing.silence_us + 4 * self.timing.beacon_us);
+    }
+
+    /// Whether all running nodes hold every running node's set alike.
+    pub fn agree(&self) -> bool {
+        check::disagreement(self).is_none()
+    }
+
+    /// Holds what must be true of every cluster whose links are whole and that was quiet for a while
+    /// ([`settle`](Self::settle), twice after long silences), and what its nodes told meanwhile:
+    ///
+    /// - all nodes that run see each other, and hold equal sets;
+    /// - every sensor has one owner everywhere, lives on that node and on no other; nothing that was unregistered is
+    ///   owned by anybody;
+    /// - no node told an event out of order: each fits what it told of that sensor before;
+    /// - nothing is left over: no partition on its way, no claim still contested, no more lives than there were.
+    ///
+    /// # Errors
+    /// All that was found.
+    pub fn check(&self) -> std::result::Result<(), Violations> {
+        let mut found = self.violations.clone();
+        check::quiet(self, &mut found);
+        if found.is_empty() { Ok(()) } else { Err(Violations { seed: self.seed, found }) }
+    }
+
+    /// One event or tick, if there is one by `until`.
+    fn step(&mut self, until: Micros) -> bool {
+        let now = self.network.now();
+        for node in self.nodes.values_mut() {
+            if node.woken.swap(false, Ordering::Relaxed) {
+                node.next_tick = node.next_tick.min(now + FLUSH_US);
             }
-            self.schedule(at, life.clone(), EventKey::Message(from.clone(), class, bytes.clone()));
+            for link in node.engine.outgoing() {
+                node.engine.pump(&link);
+            }
         }
-        let traffic = self.traffic.entry((from.clone(), to.clone())).or_default();
-        traffic.0 += 1;
-        traffic.1 += bytes.len() as u64;
-    }
-}
-
-/// One life's way into the simulated network.
-pub struct SimTransport {
-    network: Arc<Network>,
-    me: Life,
-}
-
-impl SimTransport {
-    fn attached(&self, inner: &Inner) -> bool {
-        inner.lives.get(&self.me.node) == Some(&self.me)
-    }
-}
-
-impl Transport for SimTransport {
-    fn send(&self, to: &NodeName, class: Class, message: Bytes) -> bool {
-        let mut inner = self.network.inner.lock();
-        if !self.attached(&inner) || message.len() > MESSAGE_MAX || !inner.lives.contains_key(to) {
+        let (tick_at, node) = match self.nodes.iter().map(|(name, node)| (node.next_tick, name)).min() {
+            Some((at, name)) => (at, Some(name.clone())),
+            None => (Micros::MAX, None),
+        };
+        let event_at = self.network.next_at().unwrap_or(Micros::MAX);
+        if tick_at.min(event_at) > until {
             return false;
         }
-        inner.post(&self.me.node, to, class, &message, self.network.now());
+        match node.filter(|_| tick_at <= event_at) {
+            Some(node) => {
+                self.network.advance_to(tick_at);
+                self.tick(&node);
+            }
+            // What is due may not happen: its link was cut, its node is gone.
+            None => {
+                if let Some((to, event)) = self.network.next(event_at) {
+                    self.deliver(&to, &event);
+                }
+            }
+        }
         true
     }
 
-    fn broadcast(&self, message: Bytes) {
-        let mut inner = self.network.inner.lock();
-        if !self.attached(&inner) || message.len() > MESSAGE_MAX {
-            return;
-        }
-        let sent = inner.broadcasts.entry(self.me.node.clone()).or_default();
-        sent.0 += 1;
-        sent.1 += message.len() as u64;
-        let others: Vec<NodeName> = inner.lives.keys().filter(|node| **node != self.me.node).cloned().collect();
-        for to in others {
-            inner.post(&self.me.node, &to, Class::Control, &message, self.network.now());
+    fn tick(&mut self, name: &NodeName) {
+        let Some(node) = self.nodes.get_mut(name) else { return };
+        let wanted = node.engine.tick();
+        node.next_tick = wanted.max(self.network.now() + 1);
+        node.observer.look(&mut self.violations);
+        self.fold(name, b"tick");
+    }
+
+    fn deliver(&mut self, to: &Life, event: &Event) {
+        let Some(node) = self.nodes.get_mut(&to.node).filter(|node| node.engine.me() == to) else { return };
+        node.engine.handle(event);
+        node.observer.look(&mut self.violations);
+        if let Event::Message { bytes, .. } = event {
+            self.fold(&to.node, bytes);
         }
     }
 
-    fn traffic(&self) -> Vec<LinkTraffic> {
-        let inner = self.network.inner.lock();
-        let me = &self.me.node;
-        let count = |from: &NodeName, to: &NodeName| {
-            inner.traffic.get(&(from.clone(), to.clone())).copied().unwrap_or_default()
-        };
-        let links = inner.lives.keys().filter(|node| *node != me).map(|node| LinkTraffic {
-            node: Some(node.clone()),
-            sent: count(me, node),
-            received: count(node, me),
-        });
-        let broadcasts =
-            LinkTraffic { node: None, sent: inner.broadcasts.get(me).copied().unwrap_or_default(), received: (0, 0) };
-        links.chain([broadcasts]).collect()
+    fn fold(&mut self, node: &NodeName, bytes: &[u8]) {
+        let now = self.network.now().unsigned_abs();
+        let hashed = senza_core::hash::xxh64(bytes) ^ senza_core::hash::xxh64(node.as_str().as_bytes()) ^ now;
+        self.trace = self.trace.rotate_left(7).wrapping_mul(0x9E37_79B1_85EB_CA87).wrapping_add(hashed);
     }
+}
 
-    fn close(&self) {
-        self.network.detach(&self.me);
-    }
+fn name(text: &str) -> NodeName {
+    NodeName::new(text).expect("a script's nodes are named by letters")
 }

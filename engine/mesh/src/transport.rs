@@ -46,6 +46,9 @@ pub trait Transport: Send + Sync {
     /// Sends a [`Class::Control`] message to every node that listens.
     fn broadcast(&self, message: Bytes);
 
+    /// Shows this life's token to others, or hides it.
+    fn announce(&self, shown: bool);
+
     /// What every link carried.
     fn traffic(&self) -> Vec<LinkTraffic>;
 

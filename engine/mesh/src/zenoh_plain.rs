@@ -353,6 +353,14 @@ impl Watch {
         !flags.1
     }
 
+    /// Waits for so long, or until the node closes.
+    pub fn pause(&self, pause: std::time::Duration) {
+        let mut flags = self.state.flags.lock();
+        if !flags.1 {
+            self.state.changed.wait_for(&mut flags, pause);
+        }
+    }
+
     /// Whether the node closes.
     pub fn is_closed(&self) -> bool {
         self.state.flags.lock().1

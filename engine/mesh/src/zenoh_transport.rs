@@ -129,7 +129,7 @@ const RECEIVED: usize = 2;
 // === impl ZenohTransport ===
 
 impl ZenohTransport {
-    /// Opens the session and its subscribers. Others see the node once it [announces](Self::announce) itself.
+    /// Opens the session and its subscribers. Others see the node once it [announces](Transport::announce) itself.
     /// Blocks for up to a few seconds.
     ///
     /// # Errors
@@ -158,16 +158,6 @@ impl ZenohTransport {
             counts,
             declared: Mutex::new(Declared { token: None, subscribers }),
         }))
-    }
-
-    /// Shows the node to others: declares its token. To be called last, when everything else is declared.
-    ///
-    /// # Errors
-    /// What Zenoh says.
-    pub fn announce(&self) -> Result<(), OpenError> {
-        let key = format!("{}/nodes/{}/{}", self.root, self.me.node, self.me.incarnation);
-        self.declared.lock().token = Some(self.session.liveliness().declare_token(key).wait()?);
-        Ok(())
     }
 
     /// This life.
@@ -208,6 +198,10 @@ impl ZenohTransport {
 
     pub(crate) fn session(&self) -> &zenoh::Session {
         &self.session
+    }
+
+    fn token_key(&self) -> String {
+        format!("{}/nodes/{}/{}", self.root, self.me.node, self.me.incarnation)
     }
 
     fn publisher(&self, to: &NodeName, class: Class) -> Option<Arc<Publisher<'static>>> {
@@ -255,6 +249,22 @@ impl Transport for ZenohTransport {
         self.counts.broadcast.add(SENT, message.len());
         if let Err(error) = self.own.put(message).wait() {
             tracing::debug!(%error, "broadcast");
+        }
+    }
+
+    fn announce(&self, shown: bool) {
+        let mut declared = self.declared.lock();
+        if shown == declared.token.is_some() {
+            return;
+        }
+        let outcome = match declared.token.take() {
+            Some(token) => token.undeclare().wait(),
+            None => self.session.liveliness().declare_token(self.token_key()).wait().map(|token| {
+                declared.token = Some(token);
+            }),
+        };
+        if let Err(error) = outcome {
+            tracing::error!(%error, shown, "the node's token");
         }
     }
 

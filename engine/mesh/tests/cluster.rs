@@ -4,11 +4,10 @@
 
 use senza_core::subscription::{Contract, Start};
 use senza_core::{Delivery, Error, Filter, SensorId, Seq, Value};
-use senza_mesh::cluster::Cluster;
 use senza_mesh::engine::{Happening, OnConflict, Sensor};
 use senza_mesh::handle::{SensorHandle, Subscriber};
-use senza_mesh::ownership::Timing;
-use senza_mesh::sim::LinkRules;
+use senza_mesh::network::LinkRules;
+use senza_mesh::sim::Cluster;
 
 const SECOND: i64 = 1_000_000;
 
@@ -39,7 +38,7 @@ fn put(handle: &SensorHandle, count: usize) -> Seq {
 
 #[test]
 fn both_nodes_see_each_others_sensors() {
-    let mut cluster = Cluster::new(1, 2);
+    let mut cluster = Cluster::seed(1).nodes(2);
     let _on_a = cluster.register("a", "deviceId:Some_BLE Name");
     let _on_b = cluster.register("b", "a/b@c%d*ü");
     cluster.settle();
@@ -53,7 +52,7 @@ fn both_nodes_see_each_others_sensors() {
 
 #[test]
 fn a_change_is_seen_within_milliseconds() {
-    let mut cluster = Cluster::new(2, 2);
+    let mut cluster = Cluster::seed(2).nodes(2);
     let handle = cluster.register("a", "s");
     assert!(cluster.run_until(5_000, |cluster| cluster.owner("b", "s").is_some()));
     drop(handle);
@@ -62,7 +61,7 @@ fn a_change_is_seen_within_milliseconds() {
 
 #[test]
 fn readings_flow_to_whoever_asked_in_order_and_once() {
-    let mut cluster = Cluster::new(3, 3);
+    let mut cluster = Cluster::seed(3).nodes(3);
     let (watched, other) = (cluster.register("a", "watched"), cluster.register("a", "other"));
     let mut on_b = cluster.subscribe("b", &sensor("watched"), Contract::default());
     let mut second_on_b = cluster.subscribe("b", &Filter::pattern("watched/$*").unwrap(), Contract::default());
@@ -81,7 +80,7 @@ fn readings_flow_to_whoever_asked_in_order_and_once() {
 
 #[test]
 fn nothing_crosses_a_link_that_nobody_asked_for() {
-    let mut cluster = Cluster::new(4, 2);
+    let mut cluster = Cluster::seed(4).nodes(2);
     let handle = cluster.register("a", "s");
     cluster.settle();
     put(&handle, 10_000);
@@ -91,7 +90,7 @@ fn nothing_crosses_a_link_that_nobody_asked_for() {
 
 #[test]
 fn a_subscription_is_met_by_sensors_that_come_later() {
-    let mut cluster = Cluster::new(5, 2);
+    let mut cluster = Cluster::seed(5).nodes(2);
     let mut reader = cluster.subscribe("b", &Filter::all(), Contract::default());
     cluster.settle();
     let handle = cluster.register("a", "late");
@@ -106,7 +105,7 @@ fn a_subscription_is_met_by_sensors_that_come_later() {
 
 #[test]
 fn latest_then_live_has_no_gap_and_no_duplicate_also_from_afar() {
-    let mut cluster = Cluster::new(6, 2);
+    let mut cluster = Cluster::seed(6).nodes(2);
     let handle = cluster.register("a", "s");
     put(&handle, 5);
     cluster.settle();
@@ -127,7 +126,7 @@ fn latest_then_live_has_no_gap_and_no_duplicate_also_from_afar() {
 
 #[test]
 fn a_subscription_that_ended_and_returned_is_told_no_loss() {
-    let mut cluster = Cluster::new(7, 2);
+    let mut cluster = Cluster::seed(7).nodes(2);
     let handle = cluster.register("a", "s");
     let mut reader = cluster.subscribe("b", &sensor("s"), Contract::default());
     cluster.settle();
@@ -148,7 +147,7 @@ fn a_subscription_that_ended_and_returned_is_told_no_loss() {
 fn lost_frames_are_told_as_gaps_and_the_stream_goes_on() {
     for seed in 0..40 {
         println!("seed {seed}");
-        let mut cluster = Cluster::new(seed, 2);
+        let mut cluster = Cluster::seed(seed).nodes(2);
         let handle = cluster.register("a", "s");
         let mut reader = cluster.subscribe("b", &sensor("s"), Contract::default());
         cluster.settle();
@@ -180,7 +179,7 @@ fn lost_frames_are_told_as_gaps_and_the_stream_goes_on() {
 
 #[test]
 fn a_dead_nodes_sensors_are_gone_at_once_and_return_under_a_new_life() {
-    let mut cluster = Cluster::new(8, 3);
+    let mut cluster = Cluster::seed(8).nodes(3);
     let handles: Vec<_> = (0..1000).map(|n| cluster.register("a", &format!("s{n}"))).collect();
     cluster.settle();
     let happenings = cluster.engine("b").happenings();
@@ -200,7 +199,7 @@ fn a_dead_nodes_sensors_are_gone_at_once_and_return_under_a_new_life() {
 
 #[test]
 fn a_node_that_stops_in_good_order_is_gone_for_good() {
-    let mut cluster = Cluster::new(9, 2);
+    let mut cluster = Cluster::seed(9).nodes(2);
     let handle = cluster.register("a", "s");
     cluster.settle();
     drop(handle);
@@ -211,7 +210,7 @@ fn a_node_that_stops_in_good_order_is_gone_for_good() {
 
 #[test]
 fn a_late_joiner_learns_everything() {
-    let mut cluster = Cluster::new(10, 2);
+    let mut cluster = Cluster::seed(10).nodes(2);
     let _handles: Vec<_> =
         (0..5000).map(|n| cluster.register(if n % 2 == 0 { "a" } else { "b" }, &format!("sensor {n}"))).collect();
     cluster.settle();
@@ -222,7 +221,7 @@ fn a_late_joiner_learns_everything() {
 
 #[test]
 fn a_sensor_that_moves_has_one_owner_and_the_old_one_lets_go() {
-    let mut cluster = Cluster::new(11, 3);
+    let mut cluster = Cluster::seed(11).nodes(3);
     let old = cluster.register("a", "s");
     put(&old, 3);
     let mut reader = cluster.subscribe("c", &sensor("s"), Contract::default());
@@ -233,7 +232,9 @@ fn a_sensor_that_moves_has_one_owner_and_the_old_one_lets_go() {
     for node in ["a", "b", "c"] {
         assert_eq!(cluster.owner(node, "s").as_deref(), Some("b"));
     }
-    assert_eq!(old.put("x", Value::I64(1)), Err(Error::Unregistered), "the old owner's late readings are refused");
+    let late = old.put("x", Value::I64(1));
+    assert!(matches!(late, Err(Error::NotOwner { node, .. }) if node.as_str() == "b"), "late readings are refused");
+    assert_eq!(cluster.engine("a").counters().0.readings_late, 1, "and counted");
     let refused = cluster.engine("a").put_by_id("s", "x", Value::I64(1), None);
     assert!(matches!(refused, Err(Error::NotOwner { node, .. }) if node.as_str() == "b"));
     put(&new, 2);
@@ -246,7 +247,7 @@ fn a_sensor_that_moves_has_one_owner_and_the_old_one_lets_go() {
 
 #[test]
 fn a_refusal_names_the_owner() {
-    let mut cluster = Cluster::new(12, 2);
+    let mut cluster = Cluster::seed(12).nodes(2);
     let _held = cluster.register("a", "s");
     cluster.settle();
     let refused = SensorHandle::register(cluster.engine("b"), &Sensor::new("s").unwrap(), OnConflict::Refuse);
@@ -258,7 +259,7 @@ fn a_refusal_names_the_owner() {
 fn a_split_heals_to_one_owner_and_equal_views() {
     for seed in 0..20 {
         println!("seed {seed}");
-        let mut cluster = Cluster::new(seed, 3);
+        let mut cluster = Cluster::seed(seed).nodes(3);
         let _a = cluster.register("a", "both");
         let kept = cluster.register("a", "kept");
         cluster.settle();
@@ -284,7 +285,7 @@ fn a_split_heals_to_one_owner_and_equal_views() {
 
 #[test]
 fn owners_without_a_link_between_them_settle_through_a_third() {
-    let mut cluster = Cluster::new(13, 3);
+    let mut cluster = Cluster::seed(13).nodes(3);
     cluster.cut("a", "b");
     cluster.settle();
     let old = cluster.register("a", "s");
@@ -292,12 +293,13 @@ fn owners_without_a_link_between_them_settle_through_a_third() {
     let _new = cluster.register("b", "s");
     cluster.settle();
     assert_eq!(cluster.owner("c", "s").as_deref(), Some("b"));
-    assert_eq!(old.put("x", Value::I64(1)), Err(Error::Unregistered), "a heard of it from c");
+    let late = old.put("x", Value::I64(1));
+    assert_eq!(late, Err(Error::Unregistered), "a heard of it from c, though b is not up for it");
 }
 
 #[test]
 fn a_one_way_link_counts_as_none() {
-    let mut cluster = Cluster::new(14, 2);
+    let mut cluster = Cluster::seed(14).nodes(2);
     let _a = cluster.register("a", "on a");
     let _b = cluster.register("b", "on b");
     cluster.settle();
@@ -321,7 +323,7 @@ fn messages_lost_doubled_and_overtaking_end_in_equal_views() {
             delay_us: (50, 30_000),
             ..LinkRules::default()
         };
-        let mut cluster = Cluster::with(seed, 3, rules, Timing::default());
+        let mut cluster = Cluster::seed(seed).links(rules).nodes(3);
         let mut held = Vec::new();
         for round in 0..60 {
             let node = ["a", "b", "c"][round % 3];
@@ -346,7 +348,7 @@ fn messages_lost_doubled_and_overtaking_end_in_equal_views() {
 
 #[test]
 fn a_clock_set_back_before_a_restart_does_not_hide_the_new_life() {
-    let mut cluster = Cluster::new(15, 2);
+    let mut cluster = Cluster::seed(15).nodes(2);
     let _old = cluster.register("a", "s");
     cluster.settle();
     cluster.crash("a");
@@ -360,7 +362,7 @@ fn a_clock_set_back_before_a_restart_does_not_hide_the_new_life() {
 
 #[test]
 fn a_stalled_reader_loses_by_contract_and_disturbs_nobody() {
-    let mut cluster = Cluster::new(16, 2);
+    let mut cluster = Cluster::seed(16).nodes(2);
     let handle = cluster.register("a", "s");
     let mut slow = cluster.subscribe("b", &sensor("s"), Contract { queue_max: 10, ..Contract::default() });
     let mut quick = cluster.subscribe("b", &sensor("s"), Contract::default());
@@ -377,7 +379,7 @@ fn a_stalled_reader_loses_by_contract_and_disturbs_nobody() {
 
 #[test]
 fn questions_are_answered_by_the_owner() {
-    let mut cluster = Cluster::new(17, 2);
+    let mut cluster = Cluster::seed(17).nodes(2);
     let handle = cluster.register("a", "s");
     put(&handle, 5);
     cluster.settle();
@@ -398,7 +400,7 @@ fn questions_are_answered_by_the_owner() {
 fn the_same_seed_is_the_same_run() {
     let run = |seed| {
         let rules = LinkRules { loss_per_mille: 100, reorder_per_mille: 100, ..LinkRules::default() };
-        let mut cluster = Cluster::with(seed, 3, rules, Timing::default());
+        let mut cluster = Cluster::seed(seed).links(rules).nodes(3);
         let _reader = cluster.subscribe("b", &Filter::all(), latest());
         let handles: Vec<_> = (0..50).map(|n| cluster.register("a", &format!("s{n}"))).collect();
         handles.iter().for_each(|handle| {
@@ -414,7 +416,7 @@ fn the_same_seed_is_the_same_run() {
 
 #[test]
 fn a_rival_of_the_name_that_leaves_gives_the_older_life_back() {
-    let mut cluster = Cluster::new(18, 2);
+    let mut cluster = Cluster::seed(18).nodes(2);
     let _held = cluster.register("a", "s");
     cluster.settle();
     // The rival's life is higher: it is what others hear until it stops.

@@ -2,13 +2,9 @@
 //!
 //! `SCHEDULES=5000` runs so many seeds (default 100); `SCHEDULE_SEED=17` runs one. A failure names its seed.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test: a panic is its failure, seeds are printed")]
+#![expect(clippy::print_stdout, reason = "seeds are printed")]
 
-mod schedule;
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use schedule::Schedule;
+use senza_mesh::sim::Schedule;
 
 #[test]
 fn random_schedules_end_in_agreement() {
@@ -19,10 +15,10 @@ fn random_schedules_end_in_agreement() {
     };
     println!("seeds {seeds:?}");
     for seed in seeds {
-        let run = catch_unwind(AssertUnwindSafe(|| Schedule::new(seed).run()));
-        assert!(
-            run.is_ok(),
-            "seed {seed}; again: SCHEDULE_SEED={seed} cargo test -p senza-mesh --no-default-features --test schedules"
-        );
+        if let Err(broken) = Schedule::seed(seed).run() {
+            panic!(
+                "{broken}\nagain: SCHEDULE_SEED={seed} cargo test -p senza-mesh --no-default-features --test schedules"
+            );
+        }
     }
 }

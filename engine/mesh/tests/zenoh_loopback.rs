@@ -87,7 +87,7 @@ fn nobody_sees_a_node_before_it_announces_itself() {
     // It can be heard already: the order of declarations is what a late joiner relies on.
     b.send(&name("a"), Class::Control, Bytes::from_static(b"early"));
     a.expect_message("b", Class::Control, b"early");
-    b.announce().unwrap();
+    b.announce(true);
     a.expect(&Event::Token(life("b", 2)));
     b.close();
 }
@@ -322,7 +322,7 @@ impl Node {
     fn open(node: &str, incarnation: u64, seeds: &[&Node]) -> Self {
         let (inbox, mail) = mailbox();
         let transport = ZenohTransport::open(options(node, incarnation, "tcp/127.0.0.1:0", seeds), inbox).unwrap();
-        transport.announce().unwrap();
+        transport.announce(true);
         Self { transport, mail }
     }
 
@@ -422,7 +422,7 @@ impl Plain {
         let (sender, calls) = bounded(MAIL);
         let service = Arc::new(Service { calls: sender, held: parking_lot::Mutex::default() });
         let plain = ZenohPlain::serve(&transport, service.clone()).unwrap();
-        transport.announce().unwrap();
+        transport.announce(true);
         let a = Node { transport, mail };
         let b = Node::open("b", 2, &[&a]);
         a.expect(&Event::Token(life("b", 2)));

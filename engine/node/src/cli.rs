@@ -51,6 +51,8 @@ enum Command {
     Put(client::PutArgs),
     /// Make a sensor another node's own
     Move(client::MoveArgs),
+    /// Say how far a node takes part in the cluster, or switch that: cluster, local
+    Mode(client::ModeArgs),
     /// List the nodes of the cluster
     Nodes(client::NodesArgs),
 }
@@ -118,6 +120,7 @@ pub fn run() -> ExitCode {
         Command::Watch(args) => client::watch(&args),
         Command::Put(args) => client::put(&args),
         Command::Move(args) => client::move_to(&args),
+        Command::Mode(args) => client::mode(&args),
         Command::Nodes(args) => client::nodes(&args),
     };
     match outcome {

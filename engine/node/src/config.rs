@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use senza_core::NodeName;
 use senza_core::table::TableLimits;
+use senza_mesh::engine::Mode;
 use serde::Deserialize;
 
 /// The settings of one node, complete and within their ranges.
@@ -25,6 +26,15 @@ pub struct Config {
     pub idle_unregister_s: u64,
     /// After so many milliseconds of silence a link is closed; 500 to 600,000, default 10,000.
     pub lease_ms: u64,
+    /// A node that is not heard, or does not hear this one, for so many milliseconds is down; beacons come three times as
+    /// often. 300 to 600,000, default 2,400; the same on all nodes.
+    pub silence_ms: u64,
+    /// For so many milliseconds after a sensor was taken over by another node, its readings here are refused as late;
+    /// 0 to 3,600,000, default 5,000.
+    pub takeover_holdoff_ms: u64,
+    /// How far the node takes part in the cluster at first: `cluster` or `local`; default `cluster`. An embedder
+    /// switches to `shadow`.
+    pub mode: Mode,
     /// Further settings of Zenoh, path to JSON5 value.
     pub zenoh: Vec<(String, String)>,
 }
@@ -88,6 +98,15 @@ pub struct Flags {
     /// Milliseconds of silence after which a link is closed (default: 10000)
     #[arg(long, env = "SENZA_LEASE_MS")]
     pub lease_ms: Option<u64>,
+    /// Milliseconds of silence after which a node is down, the same on all nodes (default: 2400)
+    #[arg(long, env = "SENZA_SILENCE_MS")]
+    pub silence_ms: Option<u64>,
+    /// Milliseconds after a takeover by another node in which readings here are refused as late (default: 5000)
+    #[arg(long, env = "SENZA_TAKEOVER_HOLDOFF_MS")]
+    pub takeover_holdoff_ms: Option<u64>,
+    /// How far the node takes part at first: cluster, or local (default: cluster)
+    #[arg(long, env = "SENZA_MODE")]
+    pub mode: Option<String>,
 }
 
 /// The settings as `senza.toml` gives them; every one may be left out, an unknown one is an error.
@@ -104,6 +123,9 @@ struct File {
     history_max: Option<usize>,
     idle_unregister_s: Option<u64>,
     lease_ms: Option<u64>,
+    silence_ms: Option<u64>,
+    takeover_holdoff_ms: Option<u64>,
+    mode: Option<String>,
     #[serde(default)]
     zenoh: BTreeMap<String, toml::Value>,
 }
@@ -128,6 +150,9 @@ impl Config {
             table: TableLimits::default(),
             idle_unregister_s: 3600,
             lease_ms: 10_000,
+            silence_ms: 2_400,
+            takeover_holdoff_ms: 5_000,
+            mode: Mode::Cluster,
             zenoh: Vec::new(),
         }
     }
@@ -160,10 +185,15 @@ impl Config {
             table,
             idle_unregister_s: flags.idle_unregister_s.or(file.idle_unregister_s).unwrap_or(3600),
             lease_ms: flags.lease_ms.or(file.lease_ms).unwrap_or(10_000),
+            silence_ms: flags.silence_ms.or(file.silence_ms).unwrap_or(2_400),
+            takeover_holdoff_ms: flags.takeover_holdoff_ms.or(file.takeover_holdoff_ms).unwrap_or(5_000),
+            mode: mode(flags.mode.or(file.mode))?,
             zenoh: file.zenoh.iter().map(|(path, value)| (path.clone(), json5(value))).collect(),
         };
         in_range("idle_unregister_s", config.idle_unregister_s, 1, 31_536_000)?;
         in_range("lease_ms", config.lease_ms, 500, 600_000)?;
+        in_range("silence_ms", config.silence_ms, 300, 600_000)?;
+        in_range("takeover_holdoff_ms", config.takeover_holdoff_ms, 0, 3_600_000)?;
         let insecure = flags.insecure || file.insecure.unwrap_or_default();
         for endpoint in config.listen.iter().chain(&config.connect) {
             check_endpoint(endpoint)?;
@@ -183,6 +213,12 @@ fn read_file(named: Option<&Path>) -> Result<File, ConfigError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => Ok(File::default()),
         Err(error) => Err(refuse(error.to_string())),
     }
+}
+
+fn mode(given: Option<String>) -> Result<Mode, ConfigError> {
+    let Some(word) = given else { return Ok(Mode::Cluster) };
+    let mode = Mode::named(&word).filter(|mode| *mode != Mode::Shadow);
+    mode.ok_or_else(|| refuse("mode", word, "must be cluster or local; an embedder switches to shadow"))
 }
 
 fn given(flags: Vec<String>, file: Option<Vec<String>>, default: &[&str]) -> Vec<String> {
@@ -267,6 +303,8 @@ mod tests {
             ("name = \"Big\"", "[a-z0-9]"),
             ("history_max = 0", "history_max = 0: must be 1 to 1000000"),
             ("lease_ms = 1", "lease_ms"),
+            ("silence_ms = 1", "silence_ms = 1: must be 300 to 600000"),
+            ("mode = \"shadow\"", "must be cluster or local"),
             ("root = \"a/*\"", "root"),
             ("listen = [\"udp/127.0.0.1:1\"]", "endpoint like tcp/"),
             ("listen = [\"tcp/0.0.0.0:7447\"]", "--insecure"),

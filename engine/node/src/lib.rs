@@ -28,13 +28,18 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 pub use senza_core::directory::Listed;
 pub use senza_core::subscription::{Contract, Overflow, Start};
 pub use senza_core::{AttributeId, Delivery, Error, Filter, NodeName, Reading, SensorId, SensorType, Value};
-use senza_core::{Result, codec::Question};
+use senza_core::{Life, Result, codec::Question};
 use senza_mesh::clock::{Clock, SystemClock};
 use senza_mesh::driver::{Driver, mailbox};
 use senza_mesh::engine::EngineConfig;
-pub use senza_mesh::engine::{Engine, Happening, NodeView, OnConflict, Sensor, Whereis};
+pub use senza_mesh::engine::{
+    Comparison, Cursor, Disagreement, Engine, Existing, Happening, Lost, Mode, NodeView, OnConflict, Page, Sensor,
+    Whereis,
+};
 pub use senza_mesh::handle::{SensorHandle, Subscriber};
 use senza_mesh::ownership::Timing;
+pub use senza_mesh::ownership::contest::{HealReport, Settled};
+use senza_mesh::transport::Transport;
 use senza_mesh::zenoh_plain::{Watch, ZenohPlain};
 pub use senza_mesh::zenoh_transport::OpenError;
 use senza_mesh::zenoh_transport::{ZenohOptions, ZenohTransport};
@@ -82,7 +87,7 @@ impl Node {
         let transport = ZenohTransport::open(options(&config, clock.now()), mail_in.clone())?;
         check_name(&transport)?;
         let me = transport.me().clone();
-        let engine_config = EngineConfig { me, table: config.table, timing: Timing::default(), seed: rand::random() };
+        let engine_config = engine_config(&config, me);
         let engine = Engine::new(engine_config, transport.clone(), clock.clone());
         let admission = Arc::new(Admission::new(engine.clone()));
         let about =
@@ -99,7 +104,7 @@ impl Node {
         let plain = ZenohPlain::serve(&transport, service.clone())?;
         service.served.get_or_init(|| Arc::downgrade(&plain));
         let driver = Driver::start(engine.clone(), mail, clock.clone());
-        transport.announce()?;
+        transport.announce(config.mode != Mode::Local);
         let (stop, stopped) = bounded(0);
         let (end, ended) = bounded(1);
         let threads = vec![
@@ -131,7 +136,7 @@ impl Node {
     /// unregisters it.
     ///
     /// # Errors
-    /// [`Error::Full`] at a bound.
+    /// [`Error::HeldOff`] where another node took it from here just now, [`Error::Full`] at a bound.
     pub fn register(&self, sensor: &Sensor) -> Result<SensorHandle> {
         SensorHandle::register(&self.engine, sensor, OnConflict::Takeover)
     }
@@ -173,6 +178,11 @@ impl Node {
         self.engine.whereis(sensor)
     }
 
+    /// One page of the sensors of the cluster that match; the last one says so.
+    pub fn page(&self, from: &Cursor, filter: &Filter, limit: usize) -> Page {
+        self.engine.page(from, filter, limit)
+    }
+
     /// All sensors of the cluster that match.
     pub fn sensors(&self, filter: &Filter) -> Vec<Listed> {
         self.engine.sensors(filter)
@@ -190,6 +200,21 @@ impl Node {
     /// [`Error::Full`] at a bound.
     pub fn subscribe(&self, filter: &Filter, contract: Contract) -> Result<Subscriber> {
         Subscriber::subscribe(&self.engine, filter, contract)
+    }
+
+    /// What happens to sensors and nodes from now on, in order per sensor. Dropping the receiver ends it.
+    pub fn happenings(&self) -> Receiver<Happening> {
+        self.engine.happenings()
+    }
+
+    /// Switches how far the node takes part in the cluster. Answers the mode before.
+    pub fn switch(&self, mode: Mode) -> Mode {
+        self.engine.switch(mode)
+    }
+
+    /// Leaves another registry in charge of look-ups, and compares every answer; see [`Mode::Shadow`].
+    pub fn shadow(&self, existing: Arc<dyn Existing>) {
+        self.engine.shadow(existing);
     }
 
     /// Payloads that were refused, by reason.
@@ -261,6 +286,14 @@ fn check_name(transport: &ZenohTransport) -> std::result::Result<(), OpenError> 
     taken("as other nodes hear")
 }
 
+fn engine_config(config: &Config, me: Life) -> EngineConfig {
+    let micros = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX / 1000) * 1000;
+    let silence_us = micros(config.silence_ms);
+    let timing = Timing { silence_us, beacon_us: silence_us / 3, ..Timing::default() };
+    let takeover_holdoff_us = micros(config.takeover_holdoff_ms);
+    EngineConfig { me, table: config.table, timing, takeover_holdoff_us, mode: config.mode, seed: rand::random() }
+}
+
 fn options(config: &Config, now: i64) -> ZenohOptions {
     ZenohOptions {
         node: config.name.clone(),
@@ -309,6 +342,10 @@ fn publish_readings(engine: Arc<Engine>, plain: Arc<ZenohPlain>, service: Arc<Pl
         let watch = plain.readings_watch();
         let own = Filter { nodes: vec![engine.me().node.clone()], ..Filter::default() };
         while watch.wait() {
+            if !service.is_shown() {
+                watch.pause(PUBLISH_IDLE);
+                continue;
+            }
             match Subscriber::subscribe(&engine, &own, Contract::default()) {
                 Ok(reader) => publish_while(&watch, reader, &plain, &service),
                 Err(error) => {
@@ -322,7 +359,7 @@ fn publish_readings(engine: Arc<Engine>, plain: Arc<ZenohPlain>, service: Arc<Pl
 
 fn publish_while(watch: &Watch, mut reader: Subscriber, plain: &ZenohPlain, service: &Plain) {
     let mut taken = Vec::new();
-    while watch.is_on() && !watch.is_closed() {
+    while watch.is_on() && !watch.is_closed() && service.is_shown() {
         taken.extend(reader.recv_timeout(PUBLISH_IDLE));
         reader.take(&mut taken, PUBLISH_TAKE);
         for delivery in taken.drain(..) {
@@ -341,7 +378,9 @@ fn publish_sensors(engine: Arc<Engine>, plain: Arc<ZenohPlain>, service: Arc<Pla
         while watch.wait() {
             let happenings = engine.happenings();
             while watch.is_on() && !watch.is_closed() {
-                if let Ok(happening) = happenings.recv_timeout(PUBLISH_IDLE) {
+                if let Ok(happening) = happenings.recv_timeout(PUBLISH_IDLE)
+                    && service.is_shown()
+                {
                     publish_happening(&happening, &plain, &service);
                 }
             }
@@ -366,7 +405,7 @@ fn publish_happening(happening: &Happening, plain: &ZenohPlain, service: &Plain)
     plain.publish(&service.sensor_key(&listed.sensor), JSON, record.to_string());
 }
 
-/// Unregisters sensors without a connection after their silence, and ends the node where an older one of its name is
+/// Lets go of sensors that others took over, unregisters those without a connection after their silence, and ends the node where an older one of its name is
 /// up.
 fn keep_house(
     admission: Arc<Admission>,
@@ -378,8 +417,10 @@ fn keep_house(
         let idle_us = i64::try_from(idle_s).unwrap_or(i64::MAX / 1_000_000) * 1_000_000;
         let sweep_every = (idle_us / 10).min(60_000_000);
         let mut next_sweep = clock.now() + sweep_every;
+        let losses = engine.losses();
         // Only the time-out goes on; the channel closing is the end.
         while stopped.recv_timeout(HOUSE) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            losses.try_iter().for_each(|lost| admission.detach(&lost));
             let now = clock.now();
             if now >= next_sweep {
                 next_sweep = now + sweep_every;

@@ -5,12 +5,13 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock, Weak};
 
-use senza_core::directory::Listed;
+use senza_core::directory::{Listed, Owner};
 use senza_core::key::{self, Pattern};
 use senza_core::{Filter, NodeName, Reading, SensorId};
 use senza_mesh::clock::Clock;
 use senza_mesh::driver::Mailbox;
-use senza_mesh::engine::{Engine, Whereis};
+use senza_mesh::engine::{Comparison, Disagreement, Engine, Mode, Whereis};
+use senza_mesh::ownership::contest::{HealReport, Settled};
 use senza_mesh::zenoh_plain::{PlainQuery, PlainReply, PlainService, ZenohPlain};
 use serde_json::{Value as Json, json};
 
@@ -73,6 +74,8 @@ impl PlainService for Plain {
         let (part, rest) = path.split_once('/').unwrap_or((path, ""));
         let parameters = Parameters::parse(query.parameters)?;
         match part {
+            // A local node answers nobody who asks the cluster; by its name it can be reached.
+            "readings" | "sensors" if !self.is_shown() => Ok(Vec::new()),
             "readings" => self.readings(rest, &parameters),
             "sensors" => self.sensors(rest, &parameters),
             "nodes" => Ok(self.node_pages(rest)),
@@ -87,6 +90,11 @@ impl PlainService for Plain {
 // === impl Plain: readings and sensors ===
 
 impl Plain {
+    /// Whether the node takes part in the cluster.
+    pub fn is_shown(&self) -> bool {
+        self.engine.mode() != Mode::Local
+    }
+
     /// Latest readings of this node's sensors below `readings/`; with `last`, `from`, `to` or `limit` their history,
     /// one array per key.
     fn readings(&self, path: &str, parameters: &Parameters) -> Result<Vec<PlainReply>, String> {
@@ -212,6 +220,7 @@ impl Plain {
             (me.to_string(), self.node_record()),
             (format!("{me}/stats"), self.stats()),
             (format!("{me}/links"), self.links()),
+            (format!("{me}/heals"), self.heals()),
         ];
         let asked = pages.iter().filter(|(page, _)| pattern.matches(page));
         asked.map(|(page, json)| reply(format!("{}/nodes/{page}", self.root), json.to_string())).collect()
@@ -226,7 +235,7 @@ impl Plain {
             "incarnation": self.engine.me().incarnation,
             "zid": self.about.zid,
             "listen": self.about.listening,
-            "mode": "cluster",
+            "mode": self.engine.mode().as_str(),
             "synced": self.engine.synced(),
             "started_us": self.about.started_us,
             "sensors": nodes.iter().find(|node| node.local).map_or(0, |node| node.sensors),
@@ -255,7 +264,28 @@ impl Plain {
             "changes_refused": ownership.refused, "epochs_ahead": ownership.ahead,
         });
         stats.insert("ownership".into(), ownership);
+        stats.insert("flapping_now".into(), self.engine.flapping().iter().map(|lost| {
+            json!({ "sensor": lost.sensor.as_str(), "times": lost.times, "winner": lost.winner.as_str(), "at_us": lost.at })
+        }).collect());
+        if self.engine.mode() == Mode::Shadow {
+            stats.insert("shadow".into(), shadow(&self.engine.comparison()));
+        }
         Json::Object(stats)
+    }
+
+    /// What the last heals settled, oldest first.
+    fn heals(&self) -> Json {
+        let claim = |owner: &Owner| json!({ "node": owner.life.node.as_str(), "epoch": owner.epoch });
+        let settled = |settled: &Settled| json!({ "sensor": settled.sensor.as_str(), "winner": claim(&settled.winner), "loser": claim(&settled.loser) });
+        let heals = self.engine.heals();
+        let heal = |report: &Arc<HealReport>| {
+            let duplicates: Vec<Json> = report.duplicates.iter().map(settled).collect();
+            json!({
+                "node": report.node.node.as_str(), "incarnation": report.node.incarnation, "returned": report.returned,
+                "at_us": report.at, "total": report.total, "duplicates": duplicates,
+            })
+        };
+        heals.iter().map(heal).collect()
     }
 
     fn links(&self) -> Json {
@@ -311,7 +341,8 @@ impl Plain {
         let answer = match verb {
             "whereis" => self.whereis(query)?,
             "move" => self.move_here(query)?,
-            other => return Err(format!("{other:?} is no command; there are: whereis, move")),
+            "mode" => self.switch(query)?,
+            other => return Err(format!("{other:?} is no command; there are: whereis, move, mode")),
         };
         Ok(vec![reply(query.key.to_owned(), answer)])
     }
@@ -338,6 +369,41 @@ impl Plain {
         let previous = known.owner.life.node.as_str();
         Ok(json!({ "sensor": sensor, "node": self.me().as_str(), "epoch": epoch, "previous": previous }).to_string())
     }
+}
+
+impl Plain {
+    /// Switches this node's mode; without a field `mode` it only says which it is.
+    fn switch(&self, query: &PlainQuery<'_>) -> Result<String, String> {
+        let before = match query.payload {
+            None => self.engine.mode(),
+            Some(_) => {
+                let word = text_field(query, "mode")?;
+                let mode = Mode::named(&word).ok_or_else(|| format!("mode {word:?}: must be cluster or local"))?;
+                if mode == Mode::Shadow {
+                    return Err(
+                        "mode \"shadow\" needs a registry to compare with: an embedder switches to it".to_owned()
+                    );
+                }
+                self.engine.switch(mode)
+            }
+        };
+        let (now, before) = (self.engine.mode().as_str(), before.as_str());
+        Ok(json!({ "node": self.me().as_str(), "mode": now, "previous": before }).to_string())
+    }
+}
+
+fn shadow(comparison: &Comparison) -> Json {
+    let sample = |sample: &Disagreement| {
+        let name = |node: &Option<NodeName>| node.as_ref().map(ToString::to_string);
+        json!({
+            "sensor": sample.sensor, "existing": name(&sample.existing), "senza": name(&sample.senza), "at_us": sample.at,
+        })
+    };
+    let samples: Vec<Json> = comparison.samples.iter().map(sample).collect();
+    json!({
+        "compared": comparison.compared, "missing": comparison.missing, "extra": comparison.extra,
+        "other_node": comparison.other_node, "samples": samples,
+    })
 }
 
 fn text_field(query: &PlainQuery<'_>, field: &str) -> Result<String, String> {

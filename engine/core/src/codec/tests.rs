@@ -46,6 +46,7 @@ fn samples() -> Vec<Message<'static>> {
         Message::Ask(4, question),
         Message::Answer(4, b"inside"),
         Message::Bye,
+        Message::Leave,
     ]
 }
 

@@ -34,11 +34,10 @@ fn hear(directory: &Directory, from: &Life, versions: (u64, u64), ops: &[ClaimOp
 }
 
 fn tell(change: &Change<'_>) -> String {
-    let owner = |owner: &Option<Owner>| {
-        owner.as_ref().map_or("-".to_owned(), |owner| format!("{}@{}", owner.life.node, owner.epoch))
-    };
-    let beaten = change.beaten.as_ref().map_or(String::new(), |beaten| format!(" beats {}", beaten.life.node));
-    format!("{}: {} -> {}{beaten}", change.sensor, owner(&change.before), owner(&change.after))
+    let owner =
+        |owner: Option<Owner>| owner.map_or("-".to_owned(), |owner| format!("{}@{}", owner.life.node, owner.epoch));
+    let beaten = change.beaten().map_or(String::new(), |beaten| format!(" beats {}", beaten.life.node));
+    format!("{}: {} -> {}{beaten}", change.sensor, owner(change.before()), owner(change.after()))
 }
 
 fn owner_name(directory: &Directory, sensor: &str) -> Option<String> {
@@ -153,7 +152,7 @@ fn a_forgotten_life_leaves_nothing_and_its_place_is_used_again() {
     (0..=255).for_each(|partition| directory.sweep(partition));
     directory.reuse(std::slice::from_ref(&b));
     directory.up(&c).unwrap();
-    assert_eq!(directory.lives.load().len(), 2);
+    assert_eq!(directory.lives.list().len(), 2);
     assert_eq!(directory.owner_of("s"), None);
     assert_eq!(directory.count(&c), 0);
     hear(&directory, &c, (0, 1), &[said("s", 2)]);

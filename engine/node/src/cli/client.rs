@@ -110,7 +110,20 @@ pub(crate) struct MoveArgs {
 }
 
 #[derive(Args)]
+pub(crate) struct ModeArgs {
+    /// Which node
+    node: String,
+    /// The mode to switch to: cluster or local; without one, its mode is said
+    mode: Option<String>,
+    #[command(flatten)]
+    client: ClientArgs,
+}
+
+#[derive(Args)]
 pub(crate) struct NodesArgs {
+    /// List what the last heals settled instead: sensors that two nodes had claimed, and who won
+    #[arg(long)]
+    heals: bool,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -165,12 +178,7 @@ pub(crate) fn whereis(args: &WhereArgs) -> Outcome {
     let found = match &args.at {
         None => record_of(&client, &args.client, &args.sensor)?,
         Some(node) => {
-            let payload = json!({ "sensor": args.sensor }).to_string().into_bytes();
-            let key = format!("do/{node}/whereis");
-            let answers = ask(&client, &args.client, &key, "", Some(("application/json", payload)))?;
-            let Some((_, answer)) = answers.into_iter().next() else {
-                return Err(Failure::not_found(format!("node {node} does not answer")));
-            };
+            let answer = command(&client, &args.client, node, "whereis", Some(json!({ "sensor": args.sensor })))?;
             Some(answer).filter(|answer| text(answer, "found") != "not_found")
         }
     };
@@ -370,12 +378,7 @@ pub(crate) fn move_to(args: &MoveArgs) -> Outcome {
     if record_of(&client, &args.client, &args.sensor)?.is_none() {
         return Err(unknown(&args.sensor));
     }
-    let payload = json!({ "sensor": args.sensor }).to_string().into_bytes();
-    let key = format!("do/{}/move", args.node);
-    let answers = ask(&client, &args.client, &key, "", Some(("application/json", payload)))?;
-    let Some((_, answer)) = answers.into_iter().next() else {
-        return Err(Failure::not_found(format!("node {} does not answer", args.node)));
-    };
+    let answer = command(&client, &args.client, &args.node, "move", Some(json!({ "sensor": args.sensor })))?;
     if args.client.json {
         println!("{answer}");
     } else {
@@ -392,8 +395,23 @@ pub(crate) fn move_to(args: &MoveArgs) -> Outcome {
     Ok(())
 }
 
+pub(crate) fn mode(args: &ModeArgs) -> Outcome {
+    let client = connect(&args.client)?;
+    let wanted = args.mode.as_ref().map(|mode| json!({ "mode": mode }));
+    let answer = command(&client, &args.client, &args.node, "mode", wanted)?;
+    if args.client.json {
+        println!("{answer}");
+    } else {
+        println!("{}", text(&answer, "mode"));
+    }
+    Ok(())
+}
+
 pub(crate) fn nodes(args: &NodesArgs) -> Outcome {
     let client = connect(&args.client)?;
+    if args.heals {
+        return heals(&client, &args.client);
+    }
     let mut records: Vec<Json> =
         ask(&client, &args.client, "nodes/*", "", None)?.into_iter().map(|(_, json)| json).collect();
     records.sort_by(|a, b| text(a, "node").cmp(text(b, "node")));
@@ -407,13 +425,52 @@ pub(crate) fn nodes(args: &NodesArgs) -> Outcome {
         let sees: Vec<&str> =
             record["sees"].as_object().into_iter().flat_map(|sees| sees.keys()).map(String::as_str).collect();
         let up = age(now - record["started_us"].as_i64().unwrap_or(now));
-        [text(record, "node").to_owned(), number(record, "sensors").to_string(), up, sees.join(" "), listen.join(" ")]
+        let (node, mode) = (text(record, "node").to_owned(), text(record, "mode").to_owned());
+        [node, mode, number(record, "sensors").to_string(), up, sees.join(" "), listen.join(" ")]
     });
-    table(["NODE", "SENSORS", "UP", "SEES", "LISTENS ON"], rows.collect());
+    table(["NODE", "MODE", "SENSORS", "UP", "SEES", "LISTENS ON"], rows.collect());
+    Ok(())
+}
+
+fn heals(client: &Client, args: &ClientArgs) -> Outcome {
+    let pages = ask(client, args, "nodes/*/heals", "", None)?;
+    let mut heals = Vec::new();
+    for (key, page) in pages {
+        let teller = key.split('/').rev().nth(1).unwrap_or_default().to_owned();
+        for heal in page.as_array().into_iter().flatten() {
+            let mut heal = heal.clone();
+            heal["told_by"] = teller.as_str().into();
+            heals.push(heal);
+        }
+    }
+    heals.sort_by_key(|heal| number(heal, "at_us"));
+    if args.json {
+        println!("{}", Json::Array(heals));
+        return Ok(());
+    }
+    for heal in &heals {
+        let at = clock_time(heal["at_us"].as_i64().unwrap_or_default());
+        let how = if heal["returned"] == true { "came back" } else { "came" };
+        let (node, teller, total) = (text(heal, "node"), text(heal, "told_by"), number(heal, "total"));
+        println!("{at}  {node} {how}, as {teller} saw it; {total} sensor{} settled", plural(total as usize));
+        for settled in heal["duplicates"].as_array().into_iter().flatten() {
+            let (winner, loser) = (text(&settled["winner"], "node"), text(&settled["loser"], "node"));
+            println!("    {}: {winner} won, {loser} let go", text(settled, "sensor"));
+        }
+    }
+    println!("{} heal{}", heals.len(), plural(heals.len()));
     Ok(())
 }
 
 // === asking ===
+
+/// Has a node carry out a command, and answers what it did.
+fn command(client: &Client, args: &ClientArgs, node: &str, verb: &str, payload: Option<Json>) -> Result<Json, Failure> {
+    let payload = payload.map(|payload| ("application/json", payload.to_string().into_bytes()));
+    let answers = ask(client, args, &format!("do/{node}/{verb}"), "", payload)?;
+    let answer = answers.into_iter().next().map(|(_, answer)| answer);
+    answer.ok_or_else(|| Failure::not_found(format!("node {node} does not answer")))
+}
 
 fn connect(args: &ClientArgs) -> Result<Client, Failure> {
     let root = crate::config::root(Some(args.root.clone())).map_err(Failure::usage)?;

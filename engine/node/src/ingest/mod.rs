@@ -4,22 +4,23 @@ pub mod payload;
 pub mod senml;
 pub mod zenoh;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use senza_core::directory::Listed;
-use senza_core::{AttributeId, Error, SensorId};
-use senza_mesh::engine::{Engine, OnConflict, Sensor};
+use senza_core::{AttributeId, Epoch, Error, SensorId};
+use senza_mesh::engine::{Engine, Lost, OnConflict, Sensor};
 
 use payload::{Incoming, PayloadError};
 
 /// Takes readings in for sensors that have no connection of their own.
 pub struct Admission {
     engine: Arc<Engine>,
-    /// Sensors that were registered by a reading: they end by delete or by silence.
-    held: Mutex<HashSet<SensorId>>,
+    /// Sensors that were registered by a reading, under which claim: they end by delete, by silence, or when another node
+    /// takes them over.
+    held: Mutex<HashMap<SensorId, Epoch>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
     warned: AtomicU64,
 }
@@ -67,9 +68,17 @@ impl Admission {
         }
         let sensor_type = known.sensor_type.clone();
         let sensor = Sensor { sensor_type, ..Sensor::new(known.sensor.as_str())? };
-        let (_, epoch) = self.engine.claim(&sensor, OnConflict::Takeover)?;
-        self.held.lock().insert(sensor.id);
+        let (_, epoch) = self.engine.claim(&sensor, OnConflict::Force)?;
+        self.held.lock().insert(sensor.id, epoch);
         Ok(epoch)
+    }
+
+    /// Lets go of a sensor that another node took over: it has no connection here to close.
+    pub fn detach(&self, lost: &Lost) {
+        let mut held = self.held.lock();
+        if held.get(&lost.sensor) == Some(&lost.epoch) {
+            held.remove(&lost.sensor);
+        }
     }
 
     /// Unregisters a sensor of this node. Answers whether it was here.
@@ -81,7 +90,8 @@ impl Admission {
     /// Unregisters what came by a reading and has been silent since `before`, microseconds since 1970.
     pub fn sweep(&self, before: i64) {
         for (sensor, epoch) in self.engine.silent_since(before) {
-            if self.held.lock().remove(&sensor) {
+            let held = self.held.lock().remove(&sensor);
+            if held == Some(epoch) {
                 tracing::info!(%sensor, "unregistered after silence");
                 self.engine.release(sensor.as_str(), epoch);
             }
@@ -104,8 +114,8 @@ impl Admission {
 
     fn register(&self, sensor: &SensorId) -> Result<(), PayloadError> {
         let sensor = Sensor::new(sensor.as_str())?;
-        self.engine.claim(&sensor, OnConflict::Takeover)?;
-        self.held.lock().insert(sensor.id);
+        let (_, epoch) = self.engine.claim(&sensor, OnConflict::Takeover)?;
+        self.held.lock().insert(sensor.id, epoch);
         Ok(())
     }
 }

@@ -277,6 +277,7 @@ impl PayloadError {
             Self::TooLong { .. } | Self::Bounds(Error::ValueTooLarge { .. }) => "too_large",
             Self::Syntax { format, .. } => format,
             Self::Rule { label, .. } => label,
+            Self::Bounds(Error::HeldOff { .. } | Error::NotOwner { .. }) => "late",
             Self::Bounds(_) => "bounds",
             Self::Within { error, .. } => error.reason(),
         }
