@@ -472,6 +472,9 @@ fn command(client: &Client, args: &ClientArgs, node: &str, verb: &str, payload: 
     answer.ok_or_else(|| Failure::not_found(format!("node {node} does not answer")))
 }
 
+/// What Zenoh itself replies, in the place of nodes that did not answer in time.
+const TIMEOUT: &str = "Timeout";
+
 fn connect(args: &ClientArgs) -> Result<Client, Failure> {
     let root = crate::config::root(Some(args.root.clone())).map_err(Failure::usage)?;
     if !(0.01..=3600.0).contains(&args.timeout) {
@@ -480,7 +483,8 @@ fn connect(args: &ClientArgs) -> Result<Client, Failure> {
     Client::connect(&args.connect, &root).map_err(Failure::usage)
 }
 
-/// All replies as (key, JSON); the first error reply ends it.
+/// All replies as (key, JSON); the first error reply ends it. A node that stands still or is cut off, and is not yet
+/// known to be, does not answer: what the others say counts all the same.
 fn ask(
     client: &Client,
     args: &ClientArgs,
@@ -495,7 +499,8 @@ fn ask(
         let json = serde_json::from_slice(&payload).map_err(|error| Failure::usage(format!("{key}: {error}")))?;
         Ok((key, json))
     };
-    replies.into_iter().map(parse).collect()
+    let answered = |reply: &Reply| !matches!(&reply.payload, Err(said) if said == TIMEOUT);
+    replies.into_iter().filter(answered).map(parse).collect()
 }
 
 fn record_of(client: &Client, args: &ClientArgs, sensor: &str) -> Result<Option<Json>, Failure> {
