@@ -3,11 +3,15 @@
 //! - `conformance`: one suite for every transport.
 //! - `embedded`: nodes in this process, through the library.
 //! - `processes`: nodes as processes, through the command line and plain clients.
+//! - `outages`: nodes as processes that stand still, die, or are cut from each other by the kernel.
+//! - `namespaces`: a network of the kernel's, for those.
 //! - `python/`: a client in another language, with no code of ours; run by `tests/run`.
 
 #![expect(clippy::unwrap_used, reason = "a test: a panic is its failure")]
 
 mod conformance;
 mod embedded;
+mod namespaces;
+mod outages;
 mod processes;
 mod support;

@@ -1,7 +1,7 @@
 //! What the tests of real things share: a node in a process, waiting for a condition, loopback endpoints.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) 
 /// A node in a process of its own. Dropping it kills it.
 pub(crate) struct NodeProcess {
     pub(crate) endpoint: String,
+    /// The network namespace it runs in, if it is not this process's; its clients run there too.
+    pub(crate) namespace: Option<String>,
     process: Child,
 }
 
@@ -49,12 +51,23 @@ impl NodeProcess {
 
     /// Starts a node by its command and waits until it says where it is.
     pub(crate) fn spawn(name: &str, command: &mut Command) -> Self {
+        Self::spawn_in(None, name, command)
+    }
+
+    /// Starts a node by its command, which enters the namespace by itself.
+    pub(crate) fn spawn_in(namespace: Option<&str>, name: &str, command: &mut Command) -> Self {
         let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ready: Json = serde_json::from_str(&line).unwrap_or_else(|_| panic!("node {name} did not start: {line:?}"));
         assert_eq!(ready["node"], name);
-        Self { endpoint: ready["listen"][0].as_str().unwrap().to_owned(), process }
+        let endpoint = ready["listen"][0].as_str().unwrap().to_owned();
+        Self { endpoint, namespace: namespace.map(str::to_owned), process }
+    }
+
+    /// Sends a signal, like `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.process.id(), name);
     }
 
     /// Kills the process as `kill -9` does.
@@ -65,7 +78,7 @@ impl NodeProcess {
 
     /// Sends SIGTERM and answers the exit status.
     pub(crate) fn terminate(mut self) -> Option<i32> {
-        signal(self.process.id(), "TERM");
+        self.signal("TERM");
         wait_for("the node stops", || self.process.try_wait().unwrap()).code()
     }
 }
@@ -80,7 +93,12 @@ impl Drop for NodeProcess {
 
 /// The command of a node that logs errors only and reads no `senza.toml`.
 pub(crate) fn node_command(name: &str, listen: &str, connect: &[&str]) -> Command {
-    let mut command = Command::new(program());
+    node_command_in(None, name, listen, connect)
+}
+
+/// The command of a node inside a network namespace.
+pub(crate) fn node_command_in(namespace: Option<&str>, name: &str, listen: &str, connect: &[&str]) -> Command {
+    let mut command = command_in(namespace, &program());
     command.current_dir(std::env::temp_dir());
     command.args(["--log", "off", "node", "--name", name, "--listen", listen]);
     connect.iter().for_each(|endpoint| {
@@ -89,13 +107,21 @@ pub(crate) fn node_command(name: &str, listen: &str, connect: &[&str]) -> Comman
     command
 }
 
+/// A command that runs inside a network namespace, if one is given; `ip netns exec` becomes the program itself.
+pub(crate) fn command_in(namespace: Option<&str>, program: &Path) -> Command {
+    let Some(namespace) = namespace else { return Command::new(program) };
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(program);
+    command
+}
+
 pub(crate) fn signal(process: u32, name: &str) {
     assert!(Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap().success());
 }
 
-/// Runs a client command against a node.
+/// Runs a client command against a node, where the node is.
 pub(crate) fn senza(node: &NodeProcess, args: &[&str]) -> Output {
-    let mut command = Command::new(program());
+    let mut command = command_in(node.namespace.as_deref(), &program());
     command.current_dir(std::env::temp_dir()).arg(args[0]).args(["--connect", &node.endpoint]);
     command.args(&args[1..]).output().unwrap()
 }
