@@ -7,6 +7,7 @@
 use crate::error::{Error, Result};
 use crate::key::{FILTER_ENTRIES_MAX, Filter, Pattern};
 use crate::reading::{AttributeId, Epoch, Incarnation, Life, Micros, NodeName, SensorId, SensorType};
+use crate::subscription::{Deadband, Pace, Want};
 
 /// First two bytes of every message.
 pub const MAGIC: [u8; 2] = *b"sz";
@@ -130,7 +131,7 @@ pub enum Message<'a> {
         /// Raised by every change.
         version: u64,
         /// Any of these.
-        filters: Vec<Filter>,
+        wanted: Vec<(Filter, Want)>,
     },
     /// Tells a node that its claim is beaten.
     Notice {
@@ -266,10 +267,13 @@ pub fn encode(incarnation: Incarnation, message: &Message<'_>) -> Vec<u8> {
             out.extend_from_slice(&chunks.to_le_bytes());
             put_ops(ops, &mut out);
         }
-        Message::Interest { version, filters } => {
+        Message::Interest { version, wanted } => {
             out.extend_from_slice(&version.to_le_bytes());
-            put32(filters.len(), &mut out);
-            filters.iter().for_each(|filter| put_filter(filter, &mut out));
+            put32(wanted.len(), &mut out);
+            for (filter, want) in wanted {
+                put_filter(filter, &mut out);
+                put_want(*want, &mut out);
+            }
         }
         Message::Notice { sensor, epoch, winner } => {
             text16(sensor.as_str(), &mut out);
@@ -367,6 +371,24 @@ fn put_filter(filter: &Filter, out: &mut Vec<u8>) {
     filter.nodes.iter().for_each(|node| text8(node.as_str(), out));
 }
 
+fn put_want(want: Want, out: &mut Vec<u8>) {
+    let (pace, interval) = match want.pace {
+        Pace::Every => (0, 0),
+        Pace::Latest => (1, 0),
+        Pace::Interval(interval) => (2, interval),
+    };
+    let (deadband, width) = match want.deadband {
+        Deadband::None => (0, 0.0),
+        Deadband::Absolute(width) => (1, width),
+        Deadband::Percent(percent) => (2, percent),
+    };
+    out.push(pace);
+    out.extend_from_slice(&u32::to_le_bytes(interval));
+    out.push(deadband);
+    out.extend_from_slice(&f64::to_le_bytes(width));
+    out.extend_from_slice(&want.heartbeat_us.to_le_bytes());
+}
+
 fn put16(number: usize, out: &mut Vec<u8>) {
     let number = u16::try_from(number).expect("writers keep their lists within 65,535 entries");
     out.extend_from_slice(&number.to_le_bytes());
@@ -436,7 +458,7 @@ fn body<'a>(kind: u8, input: &mut Reader<'a>) -> Result<Message<'a>> {
         7 => {
             let version = input.u64()?;
             let count = input.u32()? as usize;
-            Message::Interest { version, filters: input.list(count, 10, filter)? }
+            Message::Interest { version, wanted: input.list(count, 28, |input| Ok((filter(input)?, want(input)?)))? }
         }
         8 => Message::Notice { sensor: input.sensor()?, epoch: input.u64()?, winner: life(input)? },
         KIND_FRAME => Message::Frame(input.rest()),
@@ -520,6 +542,28 @@ fn filter(input: &mut Reader<'_>) -> Result<Filter> {
     let filter = Filter { sensors, patterns, attributes, types, nodes: input.list16(2, node)? };
     filter.check().map_err(|_| input.refuse("a filter with too many entries"))?;
     Ok(filter)
+}
+
+fn want(input: &mut Reader<'_>) -> Result<Want> {
+    let (pace, interval) = (input.u8()?, input.u32()?);
+    let (deadband, width) = (input.u8()?, f64::from_bits(input.u64()?));
+    let want = Want {
+        pace: match pace {
+            0 if interval == 0 => Pace::Every,
+            1 if interval == 0 => Pace::Latest,
+            2 => Pace::Interval(interval),
+            _ => return Err(input.refuse("an unknown pace")),
+        },
+        deadband: match deadband {
+            0 if width.to_bits() == 0 => Deadband::None,
+            1 => Deadband::Absolute(width),
+            2 => Deadband::Percent(width),
+            _ => return Err(input.refuse("an unknown deadband")),
+        },
+        heartbeat_us: input.u32()?,
+    };
+    want.check().map_err(|_| input.refuse("what is wanted is out of its range"))?;
+    Ok(want)
 }
 
 const _: () = assert!(FILTER_ENTRIES_MAX <= u16::MAX as usize, "a filter's lists are counted in 16 bits");

@@ -83,6 +83,16 @@ pub enum Error {
         /// Milliseconds until it can be taken over again.
         left_ms: u64,
     },
+    /// A contract that makes no sense.
+    #[error("contract: {field} = {value}: {rule}")]
+    Contract {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
     /// A bound was reached.
     #[error("{what}: the limit of {max} is reached")]
     Full {

@@ -1,8 +1,12 @@
 //! Fanout: which subscriptions want a series, resolved once and kept with the series.
 //!
-//! A change of subscriptions costs nothing per sensor when it happens: a broad one raises a generation, and every
-//! series resolves anew at its next reading; a narrow one (exact sensor ids) has only its sensors' series reset.
+//! A change of subscriptions visits no series. A broad one (a filter that any series may match) raises a generation and
+//! stands in a log; a series looks at its next reading what changed since it was resolved, and holds just that against
+//! itself. A narrow one (exact sensor ids) has only its sensors' series reset.
 
+mod outbox;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,23 +16,39 @@ use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
 use crate::history::Sample;
-use crate::key::Filter;
-use crate::reading::{SensorId, Series};
-use crate::subscription::Subscription;
+use crate::key::{Filter, SeriesPath};
+use crate::reading::{Micros, SensorId, Series};
+use crate::row::Row;
+use crate::subscription::{Pace, Subscription, Want};
+pub use outbox::Outbox;
 
 /// Most subscriptions of one node.
 pub const SUBSCRIPTIONS_MAX: usize = 1_000_000;
+/// Changes of broad subscriptions remembered; a series that was resolved before them is resolved anew.
+const LOG_MAX: usize = 4096;
 
 /// Names a subscription of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionId(u64);
 
-/// The resolved subscriptions of one series, kept where its readings pass.
-#[derive(Clone, Debug, Default)]
+/// What a subscription wants of what matches a filter.
+pub type Wanted = (Filter, Want);
+
+/// The resolved subscriptions of one series, kept where its readings pass. 24 bytes.
+#[derive(Debug, Default)]
 pub struct Watchers {
-    list: Option<Arc<[Arc<Subscription>]>>,
+    targets: Option<Box<[Target]>>,
     /// The generation it was resolved at; 0: not yet.
     generation: u64,
+}
+
+/// A series' place in one subscription. Dropping it ends that.
+#[derive(Debug)]
+pub struct Target {
+    subscription: Arc<Subscription>,
+    id: SubscriptionId,
+    series: u32,
+    want: Want,
 }
 
 /// All subscriptions of a node, local readers and relays to other nodes alike.
@@ -48,12 +68,14 @@ struct Members {
     /// Members whose filters name exact sensors only, by sensor.
     narrow: HashMap<SensorId, Vec<SubscriptionId>, RandomState>,
     /// The others, in order of their ids.
-    broad: Vec<SubscriptionId>,
+    broad: std::collections::BTreeSet<SubscriptionId>,
+    /// Which broad member changed with each generation, the last one's last.
+    log: VecDeque<SubscriptionId>,
 }
 
 #[derive(Debug)]
 struct Member {
-    filters: Vec<Filter>,
+    wanted: Vec<Wanted>,
     subscription: Arc<Subscription>,
 }
 
@@ -63,7 +85,7 @@ impl Default for Fanout {
     }
 }
 
-// === impl Fanout ===
+// === impl Fanout: subscriptions ===
 
 impl Fanout {
     /// Adds a subscription to what matches any of the filters. Narrow ones reach a series after its [`Watchers`] were
@@ -71,26 +93,28 @@ impl Fanout {
     ///
     /// # Errors
     /// [`Error::Full`] beyond [`SUBSCRIPTIONS_MAX`], or from a filter that is too large.
-    pub fn add(&self, filters: Vec<Filter>, subscription: Arc<Subscription>) -> Result<SubscriptionId> {
-        filters.iter().try_for_each(Filter::check)?;
+    pub fn add(&self, wanted: Vec<Wanted>, subscription: Arc<Subscription>) -> Result<SubscriptionId> {
+        wanted.iter().try_for_each(|(filter, _)| filter.check())?;
         let mut members = self.members.write();
         if members.by_id.len() >= SUBSCRIPTIONS_MAX {
             return Err(Error::Full { what: "subscriptions of this node", max: SUBSCRIPTIONS_MAX });
         }
         let id = SubscriptionId(members.next);
         members.next += 1;
-        members.insert(id, Member { filters, subscription });
-        self.raise(members.is_broad(id));
+        members.insert(id, Member { wanted, subscription });
+        let broad = members.is_broad(id);
+        self.raise(&mut members, id, broad);
         Ok(id)
     }
 
     /// Gives a subscription other filters. Answers whether it is known.
-    pub fn replace(&self, id: SubscriptionId, filters: Vec<Filter>) -> bool {
+    pub fn replace(&self, id: SubscriptionId, wanted: Vec<Wanted>) -> bool {
         let mut members = self.members.write();
         let was_broad = members.is_broad(id);
         let Some(member) = members.remove(id) else { return false };
-        members.insert(id, Member { filters, subscription: member.subscription });
-        self.raise(was_broad || members.is_broad(id));
+        members.insert(id, Member { wanted, subscription: member.subscription });
+        let broad = was_broad || members.is_broad(id);
+        self.raise(&mut members, id, broad);
         true
     }
 
@@ -100,7 +124,7 @@ impl Fanout {
         let was_broad = members.is_broad(id);
         let Some(member) = members.remove(id) else { return false };
         member.subscription.close();
-        self.raise(was_broad);
+        self.raise(&mut members, id, was_broad);
         true
     }
 
@@ -108,38 +132,8 @@ impl Fanout {
     pub fn named_sensors(&self, id: SubscriptionId) -> Vec<SensorId> {
         let members = self.members.read();
         let member = members.by_id.get(&id).filter(|_| !members.is_broad(id));
-        member
-            .into_iter()
-            .flat_map(|member| &member.filters)
-            .flat_map(|filter| filter.sensors.iter().cloned())
-            .collect()
-    }
-
-    /// Hands a reading to every subscription of its series. Called under the series' lock, so that order holds.
-    /// Costs one atomic load when nobody watches; per subscription one queue lock.
-    pub fn deliver(&self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers) {
-        if watchers.generation != self.broad.load(Ordering::Acquire) {
-            *watchers = self.resolve(series);
-        }
-        let Some(list) = &watchers.list else { return };
-        for subscription in list.iter() {
-            subscription.offer(sample.reading(series));
-        }
-    }
-
-    /// The subscriptions of a series as they are now. Cost: the broad subscriptions' filters and one lookup.
-    pub fn resolve(&self, series: &Series) -> Watchers {
-        let members = self.members.read();
-        let generation = self.broad.load(Ordering::Acquire);
-        let narrow = members.narrow.get(&series.sensor).map(Vec::as_slice).unwrap_or_default();
-        let mut list: Vec<Arc<Subscription>> = Vec::new();
-        for id in members.broad.iter().chain(narrow) {
-            let member = &members.by_id[id];
-            if member.filters.iter().any(|filter| filter.matches(series)) {
-                list.push(member.subscription.clone());
-            }
-        }
-        Watchers { list: (!list.is_empty()).then(|| list.into()), generation }
+        let filters = member.into_iter().flat_map(|member| &member.wanted);
+        filters.flat_map(|(filter, _)| filter.sensors.iter().cloned()).collect()
     }
 
     /// A number that changes with every change of subscriptions.
@@ -147,10 +141,26 @@ impl Fanout {
         self.any.load(Ordering::Acquire)
     }
 
-    /// The filters of the given subscriptions.
-    pub fn filters_of(&self, ids: impl Iterator<Item = SubscriptionId>) -> Vec<Filter> {
+    /// What the given subscriptions want.
+    pub fn wanted_by(&self, ids: impl Iterator<Item = SubscriptionId>) -> Vec<Wanted> {
         let members = self.members.read();
-        ids.filter_map(|id| members.by_id.get(&id)).flat_map(|member| member.filters.iter().cloned()).collect()
+        ids.filter_map(|id| members.by_id.get(&id)).flat_map(|member| member.wanted.iter().cloned()).collect()
+    }
+
+    /// The subscriptions that may hold readings back until they are due.
+    pub fn paced(&self) -> Vec<Arc<Subscription>> {
+        let members = self.members.read();
+        let may = |member: &&Member| member.wanted.iter().any(|(_, want)| want.may_hold_back());
+        members.by_id.values().filter(may).map(|member| member.subscription.clone()).collect()
+    }
+
+    /// All subscriptions with their filters, for people.
+    pub fn all(&self) -> Vec<(SubscriptionId, Vec<Wanted>, Arc<Subscription>)> {
+        let members = self.members.read();
+        let all = members.by_id.iter();
+        let mut all: Vec<_> = all.map(|(id, m)| (*id, m.wanted.clone(), m.subscription.clone())).collect();
+        all.sort_unstable_by_key(|(id, ..)| *id);
+        all
     }
 
     /// How many subscriptions there are.
@@ -163,11 +173,68 @@ impl Fanout {
         self.len() == 0
     }
 
-    fn raise(&self, broad: bool) {
+    fn raise(&self, members: &mut Members, id: SubscriptionId, broad: bool) {
         if broad {
+            if members.log.len() >= LOG_MAX {
+                members.log.pop_front();
+            }
+            members.log.push_back(id);
             self.broad.fetch_add(1, Ordering::AcqRel);
         }
         self.any.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+// === impl Fanout: readings ===
+
+impl Fanout {
+    /// Hands a reading to every subscription of its series. Called under the series' lock, so that order holds. Costs
+    /// one atomic load when nobody watches; per subscription one queue lock. `now` is a time that never goes back.
+    pub fn deliver(&self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers, now: Micros) {
+        for target in self.targets(series, watchers) {
+            target.offer(sample, now);
+        }
+    }
+
+    /// [`deliver`](Self::deliver) by way of an outbox: the queues are locked when it is flushed, once each. Flush it
+    /// before the series' lock is given up.
+    pub fn collect(&self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers, outbox: &mut Outbox) {
+        for target in self.targets(series, watchers) {
+            outbox.add(&target.subscription, Row::reading(target.series, sample), &sample.value);
+        }
+    }
+
+    /// The subscriptions of a series as they are now.
+    pub fn targets<'a>(&self, series: &Arc<Series>, watchers: &'a mut Watchers) -> &'a [Target] {
+        if watchers.generation != self.broad.load(Ordering::Acquire) {
+            self.resolve(series, watchers);
+        }
+        watchers.targets.as_deref().unwrap_or_default()
+    }
+
+    /// Brings the subscriptions of a series up to date. Costs what changed since it was resolved, at first every broad
+    /// subscription's filters; two series of one sensor resolve apart.
+    #[cold]
+    pub fn resolve(&self, series: &Arc<Series>, watchers: &mut Watchers) {
+        let members = self.members.read();
+        let generation = self.broad.load(Ordering::Acquire);
+        let missed = generation - watchers.generation.min(generation);
+        let path = SeriesPath::new(series);
+        if watchers.generation == 0 || missed as usize > members.log.len() {
+            let narrow = members.narrow.get(&series.sensor).map(Vec::as_slice).unwrap_or_default();
+            let ids: Vec<SubscriptionId> = members.broad.iter().chain(narrow).copied().collect();
+            watchers.keep(|target| ids.contains(&target.id));
+            ids.into_iter().for_each(|id| watchers.hold_against(&members, id, series, &path));
+        } else {
+            let changed = members.log.iter().rev().take(missed as usize);
+            changed.for_each(|id| watchers.hold_against(&members, *id, series, &path));
+        }
+        watchers.generation = generation;
+    }
+
+    /// What all subscriptions together want of a series; nothing where nobody watches.
+    pub fn demand(&self, series: &Arc<Series>, watchers: &mut Watchers) -> Option<Want> {
+        self.targets(series, watchers).iter().map(|target| target.want).reduce(Want::join)
     }
 }
 
@@ -175,27 +242,29 @@ impl Fanout {
 
 impl Members {
     fn is_broad(&self, id: SubscriptionId) -> bool {
-        self.by_id.get(&id).is_some_and(|member| !member.filters.iter().all(Filter::is_narrow))
+        self.broad.contains(&id)
     }
 
     fn insert(&mut self, id: SubscriptionId, member: Member) {
-        if member.filters.iter().all(Filter::is_narrow) {
-            for sensor in member.filters.iter().flat_map(|filter| &filter.sensors) {
+        if member.wanted.iter().all(|(filter, _)| filter.is_narrow()) {
+            for sensor in member.wanted.iter().flat_map(|(filter, _)| &filter.sensors) {
                 let ids = self.narrow.entry(sensor.clone()).or_default();
                 if !ids.contains(&id) {
                     ids.push(id);
                 }
             }
         } else {
-            self.broad.push(id);
+            self.broad.insert(id);
         }
         self.by_id.insert(id, member);
     }
 
     fn remove(&mut self, id: SubscriptionId) -> Option<Member> {
         let member = self.by_id.remove(&id)?;
-        self.broad.retain(|entry| *entry != id);
-        for sensor in member.filters.iter().flat_map(|filter| &filter.sensors) {
+        if self.broad.remove(&id) {
+            return Some(member);
+        }
+        for sensor in member.wanted.iter().flat_map(|(filter, _)| &filter.sensors) {
             let emptied = self.narrow.get_mut(sensor).is_some_and(|ids| {
                 ids.retain(|entry| *entry != id);
                 ids.is_empty()
@@ -206,96 +275,99 @@ impl Members {
         }
         Some(member)
     }
+
+    /// What a subscription wants of a series, if anything.
+    fn want(&self, id: SubscriptionId, series: &Series, path: &SeriesPath) -> Option<(&Arc<Subscription>, Want)> {
+        let member = self.by_id.get(&id)?;
+        let fitting = member.wanted.iter().filter(|(filter, _)| filter.matches_path(series, path));
+        fitting.map(|(_, want)| *want).reduce(Want::join).map(|want| (&member.subscription, want))
+    }
 }
 
 // === impl Watchers ===
 
 impl Watchers {
-    /// Forgets what was resolved: the next reading resolves anew.
+    /// Forgets when it was resolved: the next reading resolves anew.
     pub fn reset(&mut self) {
         self.generation = 0;
     }
 
-    /// The resolved subscriptions.
-    pub fn list(&self) -> &[Arc<Subscription>] {
-        self.list.as_deref().unwrap_or_default()
+    /// The subscriptions as last resolved.
+    pub fn list(&self) -> &[Target] {
+        self.targets.as_deref().unwrap_or_default()
+    }
+
+    /// The series' number in a subscription's queue, where it is resolved there.
+    pub fn number_in(&self, subscription: &Arc<Subscription>) -> Option<u32> {
+        self.list().iter().find(|target| Arc::ptr_eq(&target.subscription, subscription)).map(|target| target.series)
+    }
+
+    /// Adds, changes or ends the place of a series in one subscription.
+    fn hold_against(&mut self, members: &Members, id: SubscriptionId, series: &Arc<Series>, path: &SeriesPath) {
+        let known = self.targets.iter_mut().flatten().find(|target| target.id == id);
+        match (known, members.want(id, series, path)) {
+            (Some(target), Some((_, want))) => target.change(want),
+            (Some(_), None) => self.keep(|target| target.id != id),
+            (None, Some((subscription, want))) => {
+                let number = subscription.enroll(series, want);
+                let target = Target { subscription: subscription.clone(), id, series: number, want };
+                let mut targets = std::mem::take(&mut self.targets).map(Vec::from).unwrap_or_default();
+                targets.push(target);
+                targets.sort_unstable_by_key(|target| target.id);
+                self.targets = Some(targets.into());
+            }
+            (None, None) => {}
+        }
+    }
+
+    fn keep(&mut self, keep: impl FnMut(&Target) -> bool) {
+        let Some(targets) = self.targets.take() else { return };
+        let mut targets = Vec::from(targets);
+        targets.retain(keep);
+        self.targets = (!targets.is_empty()).then(|| targets.into());
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// The subscription.
+    pub fn subscription(&self) -> &Arc<Subscription> {
+        &self.subscription
+    }
+
+    /// The series' number there.
+    pub fn series(&self) -> u32 {
+        self.series
+    }
+
+    /// Whether the newest reading alone is enough here.
+    pub fn takes_latest(&self) -> bool {
+        self.want.pace != Pace::Every
+    }
+
+    fn offer(&self, sample: &Sample, now: Micros) {
+        let row = Row::reading(self.series, sample);
+        let mut values = Vec::new();
+        if row.has_value_beside() {
+            values.push(sample.value.clone());
+        }
+        self.subscription.offer(&[row], &mut values, now);
+    }
+
+    fn change(&mut self, want: Want) {
+        if self.want != want {
+            self.want = want;
+            self.subscription.want(self.series, want);
+        }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.subscription.retire(self.series);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::reading::{AttributeId, Delivery, NodeName, SensorType, Value};
-    use crate::subscription::Contract;
-
-    fn series(sensor: &str) -> Arc<Series> {
-        Arc::new(Series {
-            sensor: SensorId::new(sensor).unwrap(),
-            attribute: AttributeId::new("x").unwrap(),
-            sensor_type: SensorType::default(),
-            node: NodeName::new("a").unwrap(),
-            epoch: 1,
-        })
-    }
-
-    fn sample(seq: u64) -> Sample {
-        Sample { value: Value::I64(0), source_time: 0, received_time: 0, seq }
-    }
-
-    fn subscription() -> Arc<Subscription> {
-        Arc::new(Subscription::new(Contract::default()))
-    }
-
-    fn taken(subscription: &Subscription) -> Vec<u64> {
-        let mut out = Vec::new();
-        subscription.take(&mut out, 100);
-        out.iter().map(|d| if let Delivery::Reading(r) = d { r.seq } else { 0 }).collect()
-    }
-
-    #[test]
-    fn broad_subscriptions_reach_series_resolved_before_them() {
-        let fanout = Fanout::default();
-        let (series, mut watchers) = (series("s"), Watchers::default());
-        fanout.deliver(&series, &sample(1), &mut watchers);
-        let reader = subscription();
-        let id = fanout.add(vec![Filter::all()], reader.clone()).unwrap();
-        fanout.deliver(&series, &sample(2), &mut watchers);
-        assert!(fanout.remove(id));
-        fanout.deliver(&series, &sample(3), &mut watchers);
-        assert_eq!(taken(&reader), [2]);
-        assert!(reader.is_closed() && fanout.is_empty() && !fanout.remove(id));
-    }
-
-    #[test]
-    fn narrow_subscriptions_disturb_no_other_series() {
-        let fanout = Fanout::default();
-        let (s, t) = (series("s"), series("t"));
-        let (mut ws, mut wt) = (Watchers::default(), Watchers::default());
-        fanout.deliver(&s, &sample(1), &mut ws);
-        fanout.deliver(&t, &sample(1), &mut wt);
-        let resolved_at = wt.generation;
-        let reader = subscription();
-        let id = fanout.add(vec![Filter::sensor(s.sensor.clone())], reader.clone()).unwrap();
-        assert_eq!(fanout.named_sensors(id), vec![s.sensor.clone()]);
-        ws.reset();
-        fanout.deliver(&s, &sample(2), &mut ws);
-        fanout.deliver(&t, &sample(2), &mut wt);
-        assert_eq!(wt.generation, resolved_at);
-        assert_eq!(taken(&reader), [2]);
-        assert!(fanout.replace(id, vec![Filter::sensor(t.sensor.clone())]));
-        ws.reset();
-        wt.reset();
-        fanout.deliver(&s, &sample(3), &mut ws);
-        fanout.deliver(&t, &sample(3), &mut wt);
-        assert_eq!(taken(&reader), [3]);
-    }
-
-    #[test]
-    fn a_subscription_with_overlapping_filters_gets_a_reading_once() {
-        let fanout = Fanout::default();
-        let (series, reader) = (series("s"), subscription());
-        fanout.add(vec![Filter::all(), Filter::sensor(series.sensor.clone())], reader.clone()).unwrap();
-        fanout.deliver(&series, &sample(1), &mut Watchers::default());
-        assert_eq!(taken(&reader), [1]);
-    }
-}
+mod tests;

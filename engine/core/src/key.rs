@@ -70,6 +70,21 @@ pub fn series_path(sensor: &str, attribute: &str) -> String {
     path
 }
 
+/// A series' path, made when it is first asked for.
+#[derive(Debug, Default)]
+pub struct SeriesPath(std::cell::OnceCell<String>);
+
+impl SeriesPath {
+    /// Of that series, and of no other.
+    pub fn new(_series: &Series) -> Self {
+        Self::default()
+    }
+
+    fn get(&self, series: &Series) -> &str {
+        self.0.get_or_init(|| series_path(series.sensor.as_str(), series.attribute.as_str()))
+    }
+}
+
 /// A set of `<sensor>/<attribute>` paths, written as a key expression: `*` is one chunk, `**` any number of chunks,
 /// `$*` any text inside a chunk. Chunks are encoded as in keys.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -107,11 +122,9 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether a path (encoded chunks) is in the set. Cost: linear for ordinary patterns.
+    /// Whether a path (encoded chunks) is in the set. Cost: linear for ordinary patterns; no allocation.
     pub fn matches(&self, path: &str) -> bool {
-        let chunks: Vec<&str> = path.split('/').collect();
-        let pattern: Vec<&str> = self.0.split('/').collect();
-        chunks_match(&pattern, &chunks)
+        path_matches(Some(&self.0), Some(path))
     }
 
     /// Whether some path of this sensor (an encoded chunk) can be in the set.
@@ -121,13 +134,29 @@ impl Pattern {
     }
 }
 
-fn chunks_match(pattern: &[&str], chunks: &[&str]) -> bool {
-    match (pattern.split_first(), chunks.split_first()) {
-        (None, None) => true,
-        (Some((&"**", rest)), _) => (0..=chunks.len()).any(|skip| chunks_match(rest, &chunks[skip..])),
-        (Some((head, rest)), Some((chunk, tail))) => chunk_matches(head, chunk) && chunks_match(rest, tail),
-        _ => false,
+/// The first chunk and what follows it.
+fn split(path: &str) -> (&str, Option<&str>) {
+    path.split_once('/').map_or((path, None), |(head, rest)| (head, Some(rest)))
+}
+
+fn path_matches(pattern: Option<&str>, path: Option<&str>) -> bool {
+    let Some(pattern) = pattern else { return path.is_none() };
+    let (head, rest) = split(pattern);
+    if head == "**" {
+        let mut tail = path;
+        loop {
+            if path_matches(rest, tail) {
+                return true;
+            }
+            match tail {
+                Some(path) => tail = split(path).1,
+                None => return false,
+            }
+        }
     }
+    let Some(path) = path else { return false };
+    let (chunk, tail) = split(path);
+    chunk_matches(head, chunk) && path_matches(rest, tail)
 }
 
 fn chunk_matches(pattern: &str, chunk: &str) -> bool {
@@ -200,12 +229,15 @@ impl Filter {
 
     /// Whether readings of the series are asked for.
     pub fn matches(&self, series: &Series) -> bool {
+        self.matches_path(series, &SeriesPath::new(series))
+    }
+
+    /// [`matches`](Self::matches) for many filters and one series, whose path is made at most once.
+    pub fn matches_path(&self, series: &Series, path: &SeriesPath) -> bool {
         any(&self.attributes, &series.attribute)
             && any(&self.types, &series.sensor_type)
             && any(&self.nodes, &series.node)
-            && self.sensor_matches(series.sensor.as_str(), |pattern| {
-                pattern.matches(&series_path(series.sensor.as_str(), series.attribute.as_str()))
-            })
+            && self.sensor_matches(series.sensor.as_str(), |pattern| pattern.matches(path.get(series)))
     }
 
     /// Whether a sensor is meant, whatever its attributes: what a listing asks. Of a pattern only the sensor's chunk
@@ -235,6 +267,7 @@ fn any<T: PartialEq>(list: &[T], entry: &T) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reading::SeriesKind;
     use proptest::prelude::*;
 
     proptest! {
@@ -285,13 +318,13 @@ mod tests {
 
     #[test]
     fn lists_of_a_filter_narrow_each_other() {
-        let series = Series {
-            sensor: SensorId::new("watch 1").unwrap(),
+        let kind = SeriesKind {
             attribute: AttributeId::new("accel_x").unwrap(),
             sensor_type: SensorType::new("imu").unwrap(),
             node: NodeName::new("a").unwrap(),
-            epoch: 1,
+            lossless: false,
         };
+        let series = Series::new(SensorId::new("watch 1").unwrap(), 1, kind.into());
         let mut filter = Filter::pattern("watch%20$*/**").unwrap();
         assert!(Filter::all().matches(&series) && filter.matches(&series));
         filter.types = vec![SensorType::new("ecg").unwrap()];

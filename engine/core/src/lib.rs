@@ -8,7 +8,8 @@
 //! - [`hash`]: hashes that two nodes must agree on.
 //! - [`history`]: latest and a short ring of one attribute.
 //! - [`table`]: the lock-sharded store of a node's own sensors.
-//! - [`subscription`]: one bounded queue with told gaps.
+//! - [`row`]: a reading in motion.
+//! - [`subscription`]: one bounded queue under a contract, with told gaps.
 //! - [`fanout`]: which subscriptions want a series.
 //! - [`codec`]: control messages ⇄ bytes.
 //! - [`frame`]: batches of readings ⇄ bytes.
@@ -25,6 +26,7 @@ pub mod hash;
 pub mod history;
 pub mod key;
 pub mod reading;
+pub mod row;
 pub mod subscription;
 pub mod table;
 
@@ -32,5 +34,5 @@ pub use error::{Error, Result};
 pub use key::Filter;
 pub use reading::{
     AttributeId, Delivery, Epoch, Gap, GapReason, Incarnation, Life, Micros, NodeName, Reading, SensorId, SensorType,
-    Seq, Series, Value,
+    Seq, Series, SeriesKind, Value,
 };

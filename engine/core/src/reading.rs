@@ -5,6 +5,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -89,6 +90,13 @@ id!(
     /// Names what kind of thing a sensor is (`imu`, `ecg`, …): any UTF-8 of 1 to 64 bytes.
     SensorType, "sensor type", SENSOR_TYPE_MAX
 );
+
+impl AttributeId {
+    /// The id of no attribute, which no reading has: what a sensor's own record holds until its first attribute.
+    pub(crate) fn none() -> Self {
+        Self("".into())
+    }
+}
 
 impl Default for SensorType {
     /// `generic`: what a sensor is that never said.
@@ -225,18 +233,48 @@ impl PartialEq for Value {
 }
 
 /// What all readings of one attribute under one claim share; a reading points to it instead of copying ids.
-#[derive(Debug, PartialEq, Eq)]
+///
+/// Reads like one struct: `series.attribute`, `series.sensor_type` and `series.node` are those of its [`SeriesKind`].
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Series {
     /// The sensor.
     pub sensor: SensorId,
+    /// The claim under which the owner numbers its readings.
+    pub epoch: Epoch,
+    kind: Arc<SeriesKind>,
+}
+
+/// What the series of a fleet of like sensors share. Who holds many series holds few of these.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SeriesKind {
     /// The attribute.
     pub attribute: AttributeId,
     /// What kind of thing the sensor is.
     pub sensor_type: SensorType,
     /// The owner.
     pub node: NodeName,
-    /// The claim under which the owner numbers its readings.
-    pub epoch: Epoch,
+    /// Whether none of its readings may be conflated, rate-limited or left out by a deadband: an ECG, a button.
+    pub lossless: bool,
+}
+
+impl Series {
+    /// A series of that kind. Allocates nothing.
+    pub fn new(sensor: SensorId, epoch: Epoch, kind: Arc<SeriesKind>) -> Self {
+        Self { sensor, epoch, kind }
+    }
+
+    /// What it shares with the series of like sensors.
+    pub fn kind(&self) -> &Arc<SeriesKind> {
+        &self.kind
+    }
+}
+
+impl Deref for Series {
+    type Target = SeriesKind;
+
+    fn deref(&self) -> &SeriesKind {
+        &self.kind
+    }
 }
 
 /// One data point: one value of one attribute of one sensor at one time. `(series.epoch, seq)` names it for ever.

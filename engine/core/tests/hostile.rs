@@ -14,13 +14,15 @@ use std::sync::Arc;
 
 use damage::{Random, assert_small, damaged, run};
 use senza_core::codec::{self, Beacon, ClaimOp, Delta, Digest, Heard, Message, Question};
-use senza_core::frame::{FrameWriter, read_all};
+use senza_core::frame::{DeliveryWriter, Dictionary, read_all};
 use senza_core::key::Pattern;
+use senza_core::subscription::{Deadband, Pace, Want};
 use senza_core::{
-    AttributeId, Delivery, Filter, Gap, GapReason, Life, NodeName, Reading, SensorId, SensorType, Series, Value,
+    AttributeId, Delivery, Filter, Gap, GapReason, Life, NodeName, Reading, SensorId, SensorType, Series, SeriesKind,
+    Value,
 };
 
-/// Bytes held per byte that came: a list of filters is the worst, 120 for each 10, while the list grows.
+/// Bytes held per byte that came: a list of filters is the worst, 150 for each 28, while the list grows.
 const MESSAGE_TIMES: usize = 32;
 /// The same for a list of the shortest rows, whose deliveries are longer than they.
 const FRAME_TIMES: usize = 12;
@@ -60,6 +62,7 @@ fn messages() -> Vec<Vec<u8>> {
         let heard = nodes.iter().map(|node| Heard { life: life(node), credit: 64, interest: 3 }).collect();
         Message::Beacon(Beacon { number: 1, sensors: 2, set_hash: 3, heard })
     };
+    let slow = Want { pace: Pace::Interval(40_000), deadband: Deadband::Absolute(0.5), heartbeat_us: 9 };
     let messages = [
         beacon(&[]),
         beacon(&["a", "b", "node-3"]),
@@ -68,8 +71,11 @@ fn messages() -> Vec<Vec<u8>> {
         Message::Digests((0..256).map(|i| Digest { version: i, count: 1, sum: i * 3 }).collect()),
         Message::Pull((0..=255).collect()),
         Message::Cut { partition: 9, version: 8, chunk: 0, chunks: 2, ops: ops.clone() },
-        Message::Interest { version: 3, filters: vec![Filter::all(); 9] },
-        Message::Interest { version: 3, filters: vec![filter(), Filter::all(), filter()] },
+        Message::Interest { version: 3, wanted: vec![(Filter::all(), Want::EVERY); 9] },
+        Message::Interest {
+            version: 3,
+            wanted: vec![(filter(), slow), (Filter::all(), Want::EVERY), (filter(), Want::EVERY)],
+        },
         Message::Notice { sensor: SensorId::new("s").unwrap(), epoch: 5, winner: life("c") },
         Message::Frame(b"inside"),
         Message::Credit(99),
@@ -77,6 +83,7 @@ fn messages() -> Vec<Vec<u8>> {
         Message::Ask(4, question),
         Message::Answer(4, b"inside"),
         Message::Bye,
+        Message::Leave,
     ];
     messages.iter().map(|message| codec::encode(42, message)).collect()
 }
@@ -94,16 +101,12 @@ fn frames() -> Vec<Vec<u8>> {
     ];
     let series: Vec<Arc<Series>> = (0..12)
         .map(|number| {
-            Arc::new(Series {
-                sensor: SensorId::new(format!("sensor/{number} ü")).unwrap(),
-                attribute: AttributeId::new("temperature").unwrap(),
-                sensor_type: SensorType::default(),
-                node: node(),
-                epoch: 7 + number,
-            })
+            let attribute = AttributeId::new("temperature").unwrap();
+            let kind = SeriesKind { attribute, sensor_type: SensorType::default(), node: node(), lossless: false };
+            Arc::new(Series::new(SensorId::new(format!("sensor/{number} ü")).unwrap(), 7 + number, kind.into()))
         })
         .collect();
-    let mut writer = FrameWriter::default();
+    let mut writer = DeliveryWriter::default();
     let mut frames = Vec::new();
     for frame in 0..6u64 {
         let mut rows = Vec::new();
@@ -164,10 +167,10 @@ fn damaged_messages_are_harmless() {
 #[test]
 fn long_lists_of_the_smallest_entries_cost_a_small_multiple() {
     let many = 50_000;
-    let filters = vec![Filter::all(); many / 10];
+    let wanted = vec![(Filter::all(), Want::EVERY); many / 28];
     let releases = vec![ClaimOp::Release { sensor: "s" }; many / 4];
     for message in [
-        Message::Interest { version: 1, filters },
+        Message::Interest { version: 1, wanted },
         Message::Cut { partition: 0, version: 1, chunk: 0, chunks: 1, ops: releases.clone() },
         Message::Deltas(vec![Delta { partition: 0, base: 0, new: 1, ops: releases }; 3]),
         Message::Deltas(vec![Delta { partition: 0, base: 0, new: 1, ops: Vec::new() }; many / 21]),
@@ -178,7 +181,7 @@ fn long_lists_of_the_smallest_entries_cost_a_small_multiple() {
 
 #[test]
 fn whole_frames_pass() {
-    let mut dictionary = Vec::new();
+    let mut dictionary = Dictionary::new();
     for (number, body) in frames().iter().enumerate() {
         if number == 4 {
             dictionary.clear();
@@ -194,7 +197,8 @@ fn long_frames_of_the_smallest_rows_cost_a_small_multiple() {
     let series = |number: u32| {
         let sensor = SensorId::new(format!("{number:x}")).unwrap();
         let attribute = AttributeId::new("x").unwrap();
-        Arc::new(Series { sensor, attribute, sensor_type: SensorType::default(), node: node(), epoch: 1 })
+        let kind = SeriesKind { attribute, sensor_type: SensorType::default(), node: node(), lossless: false };
+        Arc::new(Series::new(sensor, 1, kind.into()))
     };
     let reading = |series: &Arc<Series>, seq| {
         Delivery::Reading(Reading {
@@ -211,8 +215,8 @@ fn long_frames_of_the_smallest_rows_cost_a_small_multiple() {
         (0..40_000).map(|number| reading(&series(number), 1)).collect(),
     ] {
         let mut body = Vec::new();
-        assert_eq!(FrameWriter::default().write(&rows, 1 << 24, &mut body), rows.len());
-        let mut dictionary = Vec::new();
+        assert_eq!(DeliveryWriter::default().write(&rows, 1 << 24, &mut body), rows.len());
+        let mut dictionary = Dictionary::new();
         let read = assert_small(body.len(), FRAME_TIMES, || read_all(&body, &node(), &mut dictionary));
         assert_eq!(read.unwrap(), rows);
     }
@@ -224,7 +228,7 @@ fn damaged_frames_are_harmless_to_a_dictionary_that_lives_on() {
     let test = "damaged_frames_are_harmless_to_a_dictionary_that_lives_on";
     let node = node();
     run("senza-core", test, 50_000, |random: &mut Random| {
-        let mut dictionary = Vec::new();
+        let mut dictionary = Dictionary::new();
         for body in &samples {
             let body = if random.below(3) == 0 { body.clone() } else { damaged(&samples, random) };
             let read = assert_small(body.len(), FRAME_TIMES, || read_all(&body, &node, &mut dictionary));

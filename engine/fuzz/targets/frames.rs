@@ -3,12 +3,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use senza_core::frame::read_all;
+use senza_core::frame::{Dictionary, read_all};
 use senza_core::{Delivery, NodeName};
 
 fuzz_target!(|bytes: &[u8]| {
     let node = NodeName::new("a").expect("a node's name");
-    let (mut dictionary, mut rest) = (Vec::new(), bytes);
+    let (mut dictionary, mut rest) = (Dictionary::new(), bytes);
     while let Some((length, following)) = rest.split_first_chunk() {
         let (body, after) = following.split_at(usize::from(u16::from_le_bytes(*length)).min(following.len()));
         rest = after;

@@ -16,13 +16,14 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 use senza_core::codec::{self, Message, Question};
 use senza_core::directory::{Change, Claimed, Directory, Listed, Located, Owner, PARTITIONS};
-use senza_core::fanout::{Fanout, SubscriptionId, Watchers};
+use senza_core::fanout::{Fanout, Outbox, SubscriptionId, Wanted, Watchers};
 use senza_core::fault::{self, Fault};
-use senza_core::frame::{self, FrameWriter};
+use senza_core::frame::{self, DeliveryWriter, Dictionary};
 use senza_core::history::Sample;
 use senza_core::reading::Reading;
-use senza_core::subscription::{Contract, Start, Subscription};
-use senza_core::table::{AttributeIndex, Handle, Point, Registration, SensorView, Table, TableLimits};
+use senza_core::row::Row;
+use senza_core::subscription::{Contract, Ledger, Overflow, Start, Subscription, Want};
+use senza_core::table::{AttributeIndex, Deliver, Handle, Point, Registration, SensorView, Table, TableLimits};
 use senza_core::{
     Delivery, Epoch, Error, Filter, Life, Micros, NodeName, Result, SensorId, SensorType, Seq, Series, Value,
 };
@@ -32,7 +33,7 @@ use crate::clock::Clock;
 use crate::counters::{CounterValues, Counters, count};
 use crate::ownership::contest::HealReport;
 use crate::ownership::{Effect, Host, Ownership, OwnershipCounts, Timing};
-use crate::relay::{Interest, LinkCounts, Local, Outgoing, Relay, own_only};
+use crate::relay::{Interest, LinkCounts, Local, Outgoing, Relay, everything, own_only};
 use crate::transport::{Class, Event, LinkTraffic, MESSAGE_MAX, Transport};
 use losses::Losses;
 pub use losses::{FLAPPING_LOSSES, LOSS_MEMORY_US, LOSSES_MAX, Lost};
@@ -159,6 +160,19 @@ pub struct NodeView {
     pub local: bool,
 }
 
+/// One subscription, or one link's queue, and its ledger.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The node it relays to; `None` for a reader of this node.
+    pub to: Option<NodeName>,
+    /// What it wants of what.
+    pub wanted: Vec<Wanted>,
+    /// The contract that is kept.
+    pub contract: Contract,
+    /// What became of every reading offered.
+    pub ledger: Ledger,
+}
+
 /// One link as this node sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkView {
@@ -181,6 +195,9 @@ pub const HAPPENINGS_MAX: usize = 65_536;
 pub const HEALS_MAX: usize = 16;
 /// Questions to other nodes on their way at a time.
 pub const QUESTIONS_MAX: usize = 4096;
+/// Readings held back by a rate or a heartbeat are late by so many microseconds at most, where nothing else is to do
+/// twenty times that.
+const PACE_US: Micros = 500;
 /// Locks that registrations of one sensor meet at.
 const STRIPES: usize = 64;
 
@@ -192,6 +209,8 @@ pub struct Engine {
     table: Table<Watchers>,
     directory: Directory,
     fanout: Fanout,
+    /// Buffers of writers, used again.
+    outboxes: Mutex<Vec<Outbox>>,
     relay: Relay,
     ownership: Mutex<Ownership>,
     interest: Mutex<Interest>,
@@ -204,6 +223,8 @@ pub struct Engine {
     /// How often a sensor changed owners, or a node came or went: what a series was held against may differ then.
     moves: AtomicU64,
     interest_changed: AtomicBool,
+    /// Whether some subscription may hold readings back.
+    paces: AtomicBool,
     dirty: AtomicBool,
     counters: Counters,
     rival: Mutex<Option<Life>>,
@@ -226,6 +247,22 @@ struct Questions {
     waiting: BTreeMap<u64, oneshot::Sender<Vec<Reading>>>,
 }
 
+/// Gathers what a run of puts delivers.
+struct Delivering<'a> {
+    fanout: &'a Fanout,
+    outbox: &'a mut Outbox,
+}
+
+impl Deliver<Watchers> for Delivering<'_> {
+    fn reading(&mut self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers) {
+        self.fanout.collect(series, sample, watchers, self.outbox);
+    }
+
+    fn run_ended(&mut self) {
+        self.outbox.flush();
+    }
+}
+
 // === impl Engine: sensors ===
 
 impl Engine {
@@ -239,6 +276,7 @@ impl Engine {
             clock,
             transport,
             fanout: Fanout::default(),
+            outboxes: Mutex::default(),
             relay: Relay::default(),
             interest: Mutex::default(),
             readers: Mutex::default(),
@@ -247,6 +285,7 @@ impl Engine {
             happenings: RwLock::default(),
             moves: AtomicU64::new(0),
             interest_changed: AtomicBool::new(false),
+            paces: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             counters: Counters::default(),
             rival: Mutex::default(),
@@ -377,24 +416,50 @@ impl Engine {
         self.table.attribute(handle, attribute)
     }
 
-    /// Takes one reading by handle. One shard lock; for numbers and truth values no allocation.
+    /// Takes one reading by handle. One shard lock, and one queue lock per subscription of its series; for numbers and
+    /// truth values no allocation.
     ///
     /// # Errors
     /// [`Error::Unregistered`] for a stale handle, [`Error::ValueTooLarge`].
     pub fn put(&self, point: Point) -> Result<Seq> {
+        let steady = self.clock.steady();
         let deliver = |series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers| {
-            self.fanout.deliver(series, sample, watchers);
+            self.fanout.deliver(series, sample, watchers, steady);
         };
         let taken = point.value.check().and_then(|()| self.table.put(point, self.clock.now(), deliver));
         self.count_put(taken)
     }
 
-    /// Takes many readings by handle. The clock is read once; a run of points of one shard costs one lock. Answers
-    /// how many were refused: stale handles.
+    /// [`put`](Self::put) that waits for the readers of this node whose contract asks writers to
+    /// ([`Overflow::Block`]), each at most as long as it says. Blocks the thread; nobody else.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_wait(&self, point: Point) -> Result<Seq> {
+        let mut blocking: Vec<(Arc<Subscription>, u32)> = Vec::new();
+        self.table.visit_handle(point.handle, point.attribute, |series, watchers| {
+            for target in self.fanout.targets(series, watchers) {
+                if let Overflow::Block { wait_us } = target.subscription().contract().overflow {
+                    blocking.push((target.subscription().clone(), wait_us));
+                }
+            }
+        })?;
+        for (subscription, wait_us) in blocking {
+            subscription.wait_for_room(std::time::Duration::from_micros(u64::from(wait_us)));
+        }
+        self.put(point)
+    }
+
+    /// Takes many readings by handle. The clock is read once; a run of points of one shard costs one lock, and one of
+    /// every queue that it goes to. Answers how many were refused: stale handles.
     pub fn put_many(&self, points: &[Point]) -> usize {
-        let refused = self.table.put_many(points, self.clock.now(), |series, sample, watchers| {
-            self.fanout.deliver(series, sample, watchers);
-        });
+        let mut outbox = self.outboxes.lock().pop().unwrap_or_default();
+        outbox.begin(self.clock.steady());
+        let refused = {
+            let mut delivering = Delivering { fanout: &self.fanout, outbox: &mut outbox };
+            self.table.put_runs(points, self.clock.now(), &mut delivering)
+        };
+        self.outboxes.lock().push(outbox);
         self.counters.readings_in.fetch_add((points.len() - refused) as u64, Ordering::Relaxed);
         self.counters.readings_refused.fetch_add(refused as u64, Ordering::Relaxed);
         refused
@@ -406,17 +471,11 @@ impl Engine {
     /// [`Error::NotOwner`] where another node owns the sensor, [`Error::NotFound`] where nobody does.
     pub fn put_by_id(&self, sensor: &str, attribute: &str, value: Value, source_time: Option<Micros>) -> Result<Seq> {
         let taken = value.check().and_then(|()| {
-            let now = self.clock.now();
-            self.table.put_by_id(
-                sensor,
-                attribute,
-                value,
-                source_time.unwrap_or(now),
-                now,
-                |series, sample, watchers| {
-                    self.fanout.deliver(series, sample, watchers);
-                },
-            )
+            let (now, steady) = (self.clock.now(), self.clock.steady());
+            let source_time = source_time.unwrap_or(now);
+            self.table.put_by_id(sensor, attribute, value, source_time, now, |series, sample, watchers| {
+                self.fanout.deliver(series, sample, watchers, steady);
+            })
         });
         let taken = taken.map_err(|error| match (error, self.directory.owner_of(sensor)) {
             (Error::NotFound { sensor }, Some(owner)) if !owner.local => {
@@ -742,33 +801,67 @@ impl Engine {
 
 impl Engine {
     /// Subscribes to what matches, on every node, sensors that come later included. The queue answers the revised
-    /// contract.
+    /// contract. A live subscription visits no series.
     ///
     /// # Errors
-    /// [`Error::Full`] at the bound of subscriptions or of a filter's entries.
+    /// [`Error::Contract`] for a contract that makes no sense, [`Error::Full`] at the bound of subscriptions or of a
+    /// filter's entries.
     pub fn watch(&self, filter: &Filter, contract: Contract) -> Result<(SubscriptionId, Arc<Subscription>)> {
+        contract.check()?;
+        let contract = contract.revised();
         let subscription = Arc::new(Subscription::new(contract));
-        let id = self.fanout.add(vec![filter.clone()], subscription.clone())?;
+        let id = self.fanout.add(vec![(filter.clone(), contract.want)], subscription.clone())?;
         let named = self.fanout.named_sensors(id);
-        let start = contract.start == Start::Latest;
-        self.visit(&named, start, &mut |series, last_seq, latest, watchers| {
-            if !filter.matches(series) {
-                return;
-            }
-            watchers.reset();
-            if let Some(sample) = latest.filter(|_| start) {
-                subscription.offer_start(sample.reading(series), last_seq);
-            }
-        });
-        if start {
+        let starts = contract.start != Start::Live;
+        match contract.start {
+            Start::Live => self.visit(&named, &mut |_, _, _, watchers| watchers.reset()),
+            Start::Latest => self.start_kept(&subscription, filter, &named, (Micros::MIN, 1)),
+            Start::Last(last) => self.start_kept(&subscription, filter, &named, (Micros::MIN, last as usize)),
+            Start::Since(from) => self.start_kept(&subscription, filter, &named, (from, usize::MAX)),
+        }
+        if starts {
             for link in self.relay.all_incoming() {
-                link.lock().start(&named, filter, &subscription);
+                link.lock().start(&named, filter, &subscription, &self.fanout);
             }
         }
         subscription.started();
         self.readers.lock().insert(id);
+        self.paces.fetch_or(contract.want.may_hold_back(), Ordering::AcqRel);
         self.wake_for(&self.interest_changed);
         Ok((id, subscription))
+    }
+
+    /// Offers what is kept of this node's series that match, each under its lock, so that the seam to what is live is
+    /// exact. Of other nodes' series a start has the latest.
+    fn start_kept(&self, subscription: &Arc<Subscription>, filter: &Filter, named: &[SensorId], span: (Micros, usize)) {
+        let mut start = |series: &Arc<Series>, last_seq: Seq, kept: &[Sample], watchers: &mut Watchers| {
+            watchers.reset();
+            if filter.matches(series) && !kept.is_empty() {
+                self.fanout.resolve(series, watchers);
+                if let Some(number) = watchers.number_in(subscription) {
+                    subscription.offer_history(number, kept, last_seq);
+                }
+            }
+        };
+        if named.is_empty() {
+            (0..self.table.shard_count()).for_each(|shard| self.table.visit_kept(shard, span, &mut start));
+        }
+        named.iter().for_each(|sensor| self.table.visit_kept_of(sensor.as_str(), span, &mut start));
+    }
+
+    /// Offers the latest reading of a series; called under the series' lock, so that the seam to what is live is exact.
+    fn start_series(
+        &self,
+        subscription: &Arc<Subscription>,
+        series: &Arc<Series>,
+        (last_seq, latest): (Seq, Option<&Sample>),
+        watchers: &mut Watchers,
+    ) {
+        self.fanout.resolve(series, watchers);
+        let (Some(sample), Some(number)) = (latest, watchers.number_in(subscription)) else { return };
+        let row = Row::reading(number, sample);
+        let value = row.has_value_beside().then(|| sample.value.clone());
+        subscription.offer_start(row, value, last_seq);
     }
 
     /// Ends a subscription.
@@ -776,7 +869,7 @@ impl Engine {
         let named = self.fanout.named_sensors(id);
         self.readers.lock().remove(&id);
         if self.fanout.remove(id) {
-            self.visit(&named, false, &mut |_, _, _, watchers| watchers.reset());
+            self.visit(&named, &mut |_, _, _, watchers| watchers.reset());
             for link in self.relay.all_incoming() {
                 link.lock().unwatch(&named, &self.fanout);
             }
@@ -784,11 +877,41 @@ impl Engine {
         }
     }
 
-    /// Visits the series of the named sensors; with none named those of all, if `all` says so.
-    fn visit(&self, named: &[SensorId], all: bool, visit: VisitSeries<'_>) {
-        if named.is_empty() && all {
-            (0..self.table.shard_count()).for_each(|shard| self.table.visit_series(shard, &mut *visit));
-        }
+    /// What all subscriptions of the cluster that this node knows of want of a sensor of this node, attribute by
+    /// attribute joined; `None` where nobody watches, or the sensor is not here.
+    pub fn demand(&self, sensor: &str) -> Option<Want> {
+        let mut demand: Option<Want> = None;
+        self.table.visit_sensor(sensor, |series, _, _, watchers| {
+            let wanted = self.fanout.demand(series, watchers);
+            demand = match (demand, wanted) {
+                (Some(a), Some(b)) => Some(a.join(b)),
+                (a, b) => a.or(b),
+            };
+        });
+        demand
+    }
+
+    /// Every subscription of this node, and every link to another one that asked for something: what it wants, and what
+    /// became of every reading offered to it.
+    pub fn accounts(&self) -> Vec<Account> {
+        let readers = self.readers.lock().clone();
+        let links: Vec<(NodeName, Arc<Subscription>)> = self
+            .relay
+            .all_outgoing()
+            .iter()
+            .map(|link| (link.life.node.clone(), link.subscription().clone()))
+            .collect();
+        let account = |(id, wanted, subscription): (SubscriptionId, Vec<Wanted>, Arc<Subscription>)| {
+            let link = links.iter().find(|(_, queue)| Arc::ptr_eq(queue, &subscription));
+            let to = link.map(|(node, _)| node.clone());
+            let known = to.is_some() || readers.contains(&id);
+            known.then(|| Account { to, wanted, contract: subscription.contract(), ledger: subscription.ledger() })
+        };
+        self.fanout.all().into_iter().filter_map(account).collect()
+    }
+
+    /// Visits the series of the named sensors.
+    fn visit(&self, named: &[SensorId], visit: VisitSeries<'_>) {
         named.iter().for_each(|sensor| self.table.visit_sensor(sensor.as_str(), &mut *visit));
     }
 }
@@ -826,13 +949,26 @@ impl Engine {
             return ownership.tick_alone(&self.directory, now);
         }
         let effects = ownership.tick(&self.directory, now, self);
-        let next = ownership.next_tick(now);
+        let next = ownership.next_tick(now).min(self.release_due(now));
         drop(ownership);
         self.effects(effects);
         if self.interest_changed.swap(false, Ordering::AcqRel) {
             self.update_interest();
         }
         next
+    }
+
+    /// Hands out readings that contracts held back until now. Answers when the next ones will be due, if they are known
+    /// to be, within a while.
+    fn release_due(&self, now: Micros) -> Micros {
+        if !self.paces.load(Ordering::Acquire) {
+            return Micros::MAX;
+        }
+        let paced = self.fanout.paced();
+        self.paces.store(!paced.is_empty(), Ordering::Release);
+        let due = paced.iter().filter_map(|subscription| subscription.release_due(now)).min();
+        // What is put meanwhile may be due sooner.
+        due.unwrap_or(Micros::MAX).clamp(now + PACE_US, now + 20 * PACE_US)
     }
 
     /// Sends what is queued for one link, as far as its credit goes.
@@ -842,9 +978,7 @@ impl Engine {
             let mut start = |series: &Arc<Series>, last_seq: Seq, latest: Option<&Sample>, watchers: &mut Watchers| {
                 if step.starts(series) {
                     watchers.reset();
-                    if let Some(sample) = latest {
-                        link.offer_start(sample.reading(series), last_seq);
-                    }
+                    self.start_series(link.subscription(), series, (last_seq, latest), watchers);
                 }
             };
             match &step.sensors {
@@ -883,7 +1017,7 @@ impl Engine {
             Message::Frame(body) => self.frame(&life, body, now),
             Message::Credit(up_to) => self.relay.outgoing(from).filter(|link| link.life == life)?.grant(up_to),
             Message::Reset => self.relay.outgoing(from).filter(|link| link.life == life)?.reset(now),
-            Message::Interest { version, filters } => return self.interest(&life, version, filters, now),
+            Message::Interest { version, wanted } => return self.interest(&life, version, wanted, now),
             Message::Ask(id, question) => self.answer_to(from, id, &question),
             Message::Answer(id, body) => self.answered(from, id, body),
             message => {
@@ -919,14 +1053,15 @@ impl Engine {
         }
     }
 
-    fn interest(&self, life: &Life, version: u64, filters: Vec<Filter>, now: Micros) -> Option<Arc<Outgoing>> {
+    fn interest(&self, life: &Life, version: u64, wanted: Vec<Wanted>, now: Micros) -> Option<Arc<Outgoing>> {
         if !self.directory.is_up(life) {
             return None;
         }
         let known = self.relay.outgoing(&life.node).filter(|link| link.life == *life);
         let link = known.clone().unwrap_or_else(|| self.relay.open(life, now));
-        let touched = link.set_interest(version, own_only(filters, &self.me.node), &self.fanout);
-        self.visit(&touched, false, &mut |_, _, _, watchers| watchers.reset());
+        self.paces.fetch_or(wanted.iter().any(|(_, want)| want.may_hold_back()), Ordering::AcqRel);
+        let touched = link.set_interest(version, own_only(wanted, &self.me.node), &self.fanout);
+        self.visit(&touched, &mut |_, _, _, watchers| watchers.reset());
         link.nudge();
         known.is_none().then_some(link)
     }
@@ -937,14 +1072,15 @@ impl Engine {
         codec::begin(codec::KIND_ANSWER, self.me.incarnation, &mut message);
         message.extend_from_slice(&id.to_le_bytes());
         if !readings.is_empty() {
-            FrameWriter::default().write(&readings, MESSAGE_MAX / 2, &mut message);
+            DeliveryWriter::default().write(&readings, MESSAGE_MAX / 2, &mut message);
         }
         self.transport.send(from, Class::Bulk, Bytes::from(message));
     }
 
     fn answered(&self, from: &NodeName, id: u64, body: &[u8]) {
         let Some(answer) = self.questions.lock().waiting.remove(&id) else { return };
-        let deliveries = if body.is_empty() { Ok(Vec::new()) } else { frame::read_all(body, from, &mut Vec::new()) };
+        let deliveries =
+            if body.is_empty() { Ok(Vec::new()) } else { frame::read_all(body, from, &mut Dictionary::new()) };
         let Ok(deliveries) = deliveries else { return count(&self.counters.frames_refused) };
         let readings = deliveries.into_iter().filter_map(|delivery| match delivery {
             Delivery::Reading(reading) => Some(reading),
@@ -990,7 +1126,7 @@ impl Engine {
     fn shut(&self, node: &NodeName) {
         if let Some(link) = self.relay.shut(node) {
             let touched = link.close(&self.fanout);
-            self.visit(&touched, false, &mut |_, _, _, watchers| watchers.reset());
+            self.visit(&touched, &mut |_, _, _, watchers| watchers.reset());
         }
     }
 
@@ -1035,9 +1171,9 @@ impl Engine {
 
     fn update_interest(&self) {
         let readers: Vec<SubscriptionId> = self.readers.lock().iter().copied().collect();
-        let mut filters = self.fanout.filters_of(readers.into_iter());
-        filters.retain(|filter| filter.nodes.is_empty() || filter.nodes.iter().any(|node| *node != self.me.node));
-        if self.interest.lock().update(filters) {
+        let mut wanted = self.fanout.wanted_by(readers.into_iter());
+        wanted.retain(|(filter, _)| filter.nodes.is_empty() || filter.nodes.iter().any(|node| *node != self.me.node));
+        if self.interest.lock().update(wanted) {
             for life in self.directory.lives_up().into_iter().filter(|life| *life != self.me) {
                 self.send_interest(&life.node);
             }
@@ -1055,14 +1191,14 @@ impl Engine {
         if interest.version == 0 {
             return;
         }
-        let encode = |filters: &[Filter]| {
-            let message = Message::Interest { version: interest.version, filters: filters.to_vec() };
+        let encode = |wanted: &[Wanted]| {
+            let message = Message::Interest { version: interest.version, wanted: wanted.to_vec() };
             codec::encode(self.me.incarnation, &message)
         };
-        let mut message = encode(&interest.filters);
+        let mut message = encode(&interest.wanted);
         if message.len() > MESSAGE_MAX {
             // What does not fit is asked for as a whole: the receiver's own filters still hold.
-            message = encode(&[Filter::all()]);
+            message = encode(&everything());
         }
         drop(interest);
         self.transport.send(node, Class::Control, Bytes::from(message));

@@ -17,13 +17,12 @@ use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use senza_core::codec;
 use senza_core::error::Result;
-use senza_core::fanout::{Fanout, SubscriptionId, Watchers};
-use senza_core::frame::{Entry, Frame, FrameWriter, Row, What};
+use senza_core::fanout::{Fanout, Outbox, SubscriptionId, Wanted, Watchers};
+use senza_core::frame::{Entry, Frame, FrameWriter};
 use senza_core::key::FILTER_ENTRIES_MAX;
-use senza_core::subscription::{Contract, Overflow, Start, Subscription};
-use senza_core::{
-    Delivery, Filter, Gap, GapReason, Incarnation, Life, Micros, NodeName, Reading, SensorId, Seq, Series,
-};
+use senza_core::row::Row;
+use senza_core::subscription::{Contract, Ledger, Start, Subscription, Taken, Want};
+use senza_core::{Filter, GapReason, Incarnation, Life, Micros, NodeName, SensorId, Seq, Series, Value};
 
 /// Frames a receiver lets its sender be ahead of it.
 pub const CREDIT_WINDOW: u64 = 256;
@@ -51,55 +50,74 @@ pub struct Interest {
     /// Raised by every change; 0 before the first.
     pub version: u64,
     /// Any of these.
-    pub filters: Vec<Filter>,
+    pub wanted: Vec<Wanted>,
 }
 
 // === impl Interest ===
 
 impl Interest {
-    /// Takes the filters of all local subscriptions. Answers whether the interest changed.
-    pub fn update(&mut self, filters: Vec<Filter>) -> bool {
-        let merged = merge(filters);
-        if merged == self.filters {
+    /// Takes what all local subscriptions want. Answers whether the interest changed.
+    pub fn update(&mut self, wanted: Vec<Wanted>) -> bool {
+        let merged = merge(wanted);
+        if merged == self.wanted {
             return false;
         }
-        self.filters = merged;
+        self.wanted = merged;
         self.version += 1;
         true
     }
 }
 
-/// Drops duplicates and joins filters that name nothing but sensors. Beyond [`INTEREST_MAX`] everything is asked for:
-/// the receiver's own filters still hold.
-fn merge(mut filters: Vec<Filter>) -> Vec<Filter> {
+/// Every reading of every sensor.
+pub fn everything() -> Vec<Wanted> {
+    vec![(Filter::all(), Want::EVERY)]
+}
+
+/// Drops duplicates and joins filters that name nothing but sensors and want the same of them. Beyond [`INTEREST_MAX`]
+/// everything is asked for: the receiver's own filters still hold.
+fn merge(mut wanted: Vec<Wanted>) -> Vec<Wanted> {
     let names_sensors_only = |filter: &Filter| {
         filter.is_narrow() && filter.attributes.is_empty() && filter.types.is_empty() && filter.nodes.is_empty()
     };
-    let mut sensors: Vec<SensorId> = Vec::new();
-    filters.retain_mut(|filter| {
+    let mut named: Vec<(Want, Vec<SensorId>)> = Vec::new();
+    wanted.retain_mut(|(filter, want)| {
         let narrow = names_sensors_only(filter);
         if narrow {
-            sensors.append(&mut filter.sensors);
+            let at = named.iter().position(|(other, _)| other == want).unwrap_or_else(|| {
+                named.push((*want, Vec::new()));
+                named.len() - 1
+            });
+            named[at].1.append(&mut filter.sensors);
         }
         !narrow
     });
-    sensors.sort_unstable();
-    sensors.dedup();
-    let joined =
-        sensors.chunks(FILTER_ENTRIES_MAX).map(|chunk| Filter { sensors: chunk.to_vec(), ..Filter::default() });
-    filters.extend(joined);
-    filters.sort_unstable();
-    filters.dedup();
-    if filters.contains(&Filter::all()) || filters.len() > INTEREST_MAX {
-        return vec![Filter::all()];
+    for (want, mut sensors) in named {
+        sensors.sort_unstable();
+        sensors.dedup();
+        let chunks = sensors.chunks(FILTER_ENTRIES_MAX);
+        wanted.extend(chunks.map(|chunk| (Filter { sensors: chunk.to_vec(), ..Filter::default() }, want)));
     }
-    filters
+    // Equal filters stand together; what they want is joined.
+    wanted.sort_by(|(a, _), (b, _)| a.cmp(b));
+    wanted.dedup_by(|(later, want), (filter, kept)| {
+        let same = later == filter;
+        if same {
+            *kept = kept.join(*want);
+        }
+        same
+    });
+    if wanted.contains(&(Filter::all(), Want::EVERY)) || wanted.len() > INTEREST_MAX {
+        return everything();
+    }
+    wanted
 }
 
-/// The filters of another node's interest, held to the series that this node owns.
-pub fn own_only(filters: Vec<Filter>, me: &NodeName) -> Vec<Filter> {
-    let own = |filter: Filter| filter.may_match_node(me).then(|| Filter { nodes: vec![me.clone()], ..filter });
-    filters.into_iter().filter_map(own).collect()
+/// Another node's interest, held to the series that this node owns.
+pub fn own_only(wanted: Vec<Wanted>, me: &NodeName) -> Vec<Wanted> {
+    let own = |(filter, want): Wanted| {
+        filter.may_match_node(me).then(|| (Filter { nodes: vec![me.clone()], ..filter }, want))
+    };
+    wanted.into_iter().filter_map(own).collect()
 }
 
 // === impl Relay ===
@@ -189,13 +207,13 @@ struct OutState {
     id: Option<SubscriptionId>,
     /// The version of the receiver's interest.
     interest: u64,
-    filters: Vec<Filter>,
+    wanted: Vec<Wanted>,
     writer: FrameWriter,
     /// Frames up to this number may be sent.
     credit: u64,
     /// Series still to be started: from this shard on, those that these filters did not match before.
     start: Option<StartStep>,
-    taken: Vec<Delivery>,
+    taken: Taken,
     sent: LinkCounts,
 }
 
@@ -207,29 +225,30 @@ pub struct StartStep {
     /// The sensors to start, where the interest names all of its sensors.
     pub sensors: Option<Arc<[SensorId]>>,
     /// What is wanted.
-    filters: Arc<[Filter]>,
+    wanted: Arc<[Wanted]>,
     /// What was wanted before and needs no start; empty after a loss.
-    before: Arc<[Filter]>,
+    before: Arc<[Wanted]>,
 }
 
 impl StartStep {
-    fn new(filters: Vec<Filter>, before: &[Filter]) -> Self {
-        let narrow = filters.iter().all(Filter::is_narrow);
+    fn new(wanted: Vec<Wanted>, before: &[Wanted]) -> Self {
+        let narrow = wanted.iter().all(|(filter, _)| filter.is_narrow());
         let sensors = narrow.then(|| {
-            let named = |filters: &[Filter]| filters.iter().flat_map(|filter| filter.sensors.iter().cloned()).collect();
+            let named =
+                |wanted: &[Wanted]| wanted.iter().flat_map(|(filter, _)| filter.sensors.iter().cloned()).collect();
             let known: std::collections::BTreeSet<SensorId> = named(before);
-            let wanted: std::collections::BTreeSet<SensorId> = named(&filters);
+            let names: std::collections::BTreeSet<SensorId> = named(&wanted);
             // A sensor named before may be wanted with more attributes now; only plain names tell that it is not.
-            let plain = before.iter().all(|filter| filter.attributes.is_empty() && filter.types.is_empty());
-            wanted.into_iter().filter(|sensor| !plain || !known.contains(sensor)).collect()
+            let plain = before.iter().all(|(filter, _)| filter.attributes.is_empty() && filter.types.is_empty());
+            names.into_iter().filter(|sensor| !plain || !known.contains(sensor)).collect()
         });
-        Self { shard: 0, sensors, filters: filters.into(), before: before.into() }
+        Self { shard: 0, sensors, wanted: wanted.into(), before: before.into() }
     }
 
     /// Whether a series is to be started.
     pub fn starts(&self, series: &Series) -> bool {
-        let any = |filters: &[Filter]| filters.iter().any(|filter| filter.matches(series));
-        any(&self.filters) && !any(&self.before)
+        let any = |wanted: &[Wanted]| wanted.iter().any(|(filter, _)| filter.matches(series));
+        any(&self.wanted) && !any(&self.before)
     }
 }
 
@@ -252,27 +271,22 @@ pub struct LinkCounts {
 
 impl Outgoing {
     fn new(life: Life, now: Micros) -> Self {
-        let contract = Contract {
-            overflow: Overflow::DropOldest,
-            queue_max: OUT_QUEUE_MAX,
-            start: Start::Live,
-            reason: GapReason::Relay,
-        };
+        let contract = Contract { queue_max: OUT_QUEUE_MAX, reason: GapReason::Relay, ..Contract::default() };
         let state = OutState {
             id: None,
             interest: 0,
-            filters: Vec::new(),
+            wanted: Vec::new(),
             writer: FrameWriter::starting_at(now.unsigned_abs()),
             credit: CREDIT_WINDOW / 4,
             start: None,
-            taken: Vec::new(),
+            taken: Taken::default(),
             sent: LinkCounts::default(),
         };
         Self { life, subscription: Arc::new(Subscription::new(contract)), state: Mutex::new(state) }
     }
 
     /// Takes a newer interest of the receiver. Answers the sensors whose series are to be reset in the table.
-    pub fn set_interest(&self, version: u64, filters: Vec<Filter>, fanout: &Fanout) -> Vec<SensorId> {
+    pub fn set_interest(&self, version: u64, wanted: Vec<Wanted>, fanout: &Fanout) -> Vec<SensorId> {
         let mut state = self.state.lock();
         if version <= state.interest {
             return Vec::new();
@@ -281,14 +295,14 @@ impl Outgoing {
         state.writer.forget_replay();
         let mut touched = state.id.map(|id| fanout.named_sensors(id)).unwrap_or_default();
         state.id = match state.id {
-            Some(id) => Some(id).filter(|id| fanout.replace(*id, filters.clone())),
-            None => fanout.add(filters.clone(), self.subscription.clone()).ok(),
+            Some(id) => Some(id).filter(|id| fanout.replace(*id, wanted.clone())),
+            None => fanout.add(wanted.clone(), self.subscription.clone()).ok(),
         };
         touched.extend(state.id.map(|id| fanout.named_sensors(id)).unwrap_or_default());
-        let before = std::mem::replace(&mut state.filters, filters.clone());
+        let before = std::mem::replace(&mut state.wanted, wanted.clone());
         // A start still under way is taken up by the new one: what it did not reach was never started.
         let before = if state.start.is_some() { Vec::new() } else { before };
-        state.start = Some(StartStep::new(filters, &before));
+        state.start = Some(StartStep::new(wanted, &before));
         touched
     }
 
@@ -304,7 +318,7 @@ impl Outgoing {
     pub fn reset(&self, now: Micros) {
         let mut state = self.state.lock();
         state.writer.reset(now.unsigned_abs());
-        state.start = Some(StartStep::new(state.filters.clone(), &[]));
+        state.start = Some(StartStep::new(state.wanted.clone(), &[]));
         drop(state);
         self.subscription.nudge();
     }
@@ -326,9 +340,9 @@ impl Outgoing {
         }
     }
 
-    /// Offers the start of one series.
-    pub fn offer_start(&self, reading: Reading, position: Seq) {
-        self.subscription.offer_start(reading, position);
+    /// The queue, in which series are enrolled.
+    pub fn subscription(&self) -> &Arc<Subscription> {
+        &self.subscription
     }
 
     /// Has the pump look again.
@@ -340,7 +354,7 @@ impl Outgoing {
     pub fn wait(&self, timeout: Duration) -> bool {
         let state = self.state.lock();
         let blocked = state.writer.number() >= state.credit;
-        if !blocked && (state.start.is_some() || !state.taken.is_empty()) {
+        if !blocked && (state.start.is_some() || !state.taken.is_empty() || !state.writer.is_empty()) {
             return !self.subscription.is_closed();
         }
         drop(state);
@@ -354,22 +368,27 @@ impl Outgoing {
         while state.writer.number() < state.credit {
             if state.taken.is_empty() {
                 self.subscription.take(&mut state.taken, TAKE);
+                state.taken.defined().for_each(|series| state.writer.redefine(series));
             }
-            if state.taken.is_empty() {
+            if state.taken.is_empty() && state.writer.is_empty() {
                 return;
             }
-            let mut at = 0;
-            while at < state.taken.len() && state.writer.number() < state.credit {
-                let mut message = Vec::with_capacity(FRAME_BYTES + 1024);
-                codec::begin(codec::KIND_FRAME, incarnation, &mut message);
-                let count = state.writer.write(&state.taken[at..], FRAME_BYTES, &mut message);
-                at += count;
-                state.sent.frames += 1;
-                state.sent.readings += count as u64;
-                state.sent.bytes += (message.len() - codec::HEADER) as u64;
-                send(message);
-            }
-            state.taken.drain(..at);
+            let writer = &mut state.writer;
+            state.taken.drain_while(|item| {
+                if writer.is_full(FRAME_BYTES) || !writer.fits(&item) {
+                    return false;
+                }
+                writer.add(&item);
+                true
+            });
+            let mut message = Vec::with_capacity(FRAME_BYTES + 1024);
+            codec::begin(codec::KIND_FRAME, incarnation, &mut message);
+            let rows = state.writer.rows();
+            state.writer.finish(&mut message);
+            state.sent.frames += 1;
+            state.sent.readings += rows as u64;
+            state.sent.bytes += (message.len() - codec::HEADER) as u64;
+            send(message);
         }
     }
 
@@ -389,7 +408,7 @@ impl Outgoing {
     }
 
     /// What became of the readings offered to the link.
-    pub fn ledger(&self) -> senza_core::subscription::Ledger {
+    pub fn ledger(&self) -> Ledger {
         self.subscription.ledger()
     }
 }
@@ -406,24 +425,35 @@ pub struct Incoming {
     granted: u64,
     reset_asked: Micros,
     heard_at: Micros,
+    /// Entries taken in this generation.
+    entries: u64,
+    /// Whether a frame of this generation was lost: numbers that a row leaves out may have been in it.
+    lossy: bool,
+    /// By the series' number on the link.
     dictionary: Vec<Slot>,
     states: Vec<State>,
     by_sensor: HashMap<SensorId, Vec<u32>, RandomState>,
+    outbox: Outbox,
     counts: LinkCounts,
 }
 
+/// What a number on the link stands for.
+#[derive(Clone, Copy, Debug, Default)]
 struct Slot {
-    /// Its place in `states`; `None` for a series of an older claim than one heard on this link.
-    state: Option<u32>,
+    /// Its place in `states`, less one; 0: nothing, or a series of an older claim than one heard on this link.
+    state: u32,
+    /// Whether an entry told it in this generation.
+    told: bool,
     base: Seq,
 }
 
 /// What is known of one relayed series.
 struct State {
     series: Arc<Series>,
-    /// The last number heard of, while somebody here watches.
-    last: Option<Seq>,
-    latest: Option<Reading>,
+    /// The last number heard of, while somebody here watches; 0 else.
+    last: Seq,
+    /// The latest reading, with the value that does not fit the row, while somebody here watches.
+    latest: Option<(Row, Option<Value>)>,
     watchers: Watchers,
     /// The fanout's generation at which the watchers were resolved.
     resolved_at: u64,
@@ -460,14 +490,18 @@ impl Incoming {
             granted: 0,
             reset_asked: Micros::MIN / 2,
             heard_at: 0,
+            entries: 0,
+            lossy: false,
             dictionary: Vec::new(),
             states: Vec::new(),
             by_sensor: HashMap::default(),
+            outbox: Outbox::default(),
             counts: LinkCounts::default(),
         }
     }
 
-    /// Takes one frame: checks its number, keeps its entries, and delivers its rows.
+    /// Takes one frame: checks its number, keeps its entries, and delivers its rows. `now` is a time that never goes
+    /// back.
     ///
     /// # Errors
     /// As [`Frame::parse`] and [`Frame::rows`]; rows before the damage were delivered.
@@ -482,21 +516,25 @@ impl Incoming {
             return Ok(self.after(true, now));
         }
         self.counts.frames_lost += frame.number - self.number - 1;
-        let whole = frame.number == self.number + 1;
+        self.lossy |= frame.number != self.number + 1;
         self.number = frame.number;
         self.counts.frames += 1;
         self.counts.bytes += body.len() as u64;
         self.counts.readings += frame.len() as u64;
-        if frame.first_entry as usize != self.dictionary.len() {
+        if frame.entries_before != self.entries {
+            // An entry was lost: any number may stand for another series now.
             self.counts.refused += frame.len() as u64;
             return Ok(self.after(false, now));
         }
-        for entry in &frame.entries {
-            self.enter(entry);
-        }
+        frame.entries.iter().for_each(|entry| self.enter(entry));
+        self.outbox.begin(now);
+        let mut outbox = std::mem::take(&mut self.outbox);
         let mut unknown = false;
-        frame.rows(|row| unknown |= !self.row(row, local))?;
-        Ok(self.after(whole && !unknown, now))
+        let read = frame.rows(|row, value| unknown |= !self.row(row, value, local, &mut outbox));
+        outbox.flush();
+        self.outbox = outbox;
+        read?;
+        Ok(self.after(!self.lossy && !unknown, now))
     }
 
     /// Starts a new generation where the frame begins one. Answers whether the frame belongs to the present one.
@@ -504,7 +542,7 @@ impl Incoming {
         if self.generation == Some(frame.generation) {
             return true;
         }
-        if frame.first_entry != 0 || self.generation.is_some_and(|known| known > frame.generation) {
+        if frame.entries_before != 0 || self.generation.is_some_and(|known| known > frame.generation) {
             return false;
         }
         if self.generation.is_none() || frame.number <= self.number {
@@ -513,7 +551,9 @@ impl Incoming {
         }
         self.generation = Some(frame.generation);
         self.number = frame.number.saturating_sub(1);
-        self.dictionary.clear();
+        self.entries = 0;
+        self.lossy = false;
+        self.dictionary.iter_mut().for_each(|slot| slot.told = false);
         true
     }
 
@@ -529,6 +569,7 @@ impl Incoming {
     }
 
     fn enter(&mut self, entry: &Entry) {
+        self.entries += 1;
         let series = &entry.series;
         let same = |states: &[State], at: &u32| states[*at as usize].series.attribute == series.attribute;
         let known = self.by_sensor.get(&series.sensor).and_then(|list| list.iter().find(|at| same(&self.states, at)));
@@ -537,37 +578,42 @@ impl Incoming {
                 let at = self.states.len() as u32;
                 self.states.push(State::new(series.clone()));
                 self.by_sensor.entry(series.sensor.clone()).or_default().push(at);
-                Some(at)
+                at + 1
             }
             Some(at) => {
                 let state = &mut self.states[at as usize];
                 if state.series.epoch < series.epoch {
                     *state = State::new(series.clone());
                 }
-                (state.series.epoch == series.epoch).then_some(at)
+                if state.series.epoch == series.epoch { at + 1 } else { 0 }
             }
         };
-        self.dictionary.push(Slot { state, base: entry.base });
+        let at = entry.number as usize;
+        if at >= self.dictionary.len() {
+            self.dictionary.resize(at + 1, Slot::default());
+        }
+        self.dictionary[at] = Slot { state, told: true, base: entry.base };
     }
 
     /// Delivers one row. Answers false where the dictionary does not know it.
-    fn row(&mut self, row: Row, local: &Local<'_>) -> bool {
-        let Some(slot) = self.dictionary.get(row.index as usize) else { return false };
-        let Some(state) = slot.state.map(|at| &mut self.states[at as usize]) else {
+    fn row(&mut self, mut row: Row, value: Option<Value>, local: &Local<'_>, outbox: &mut Outbox) -> bool {
+        let slot = self.dictionary.get(row.series as usize).copied().unwrap_or_default();
+        if !slot.told {
+            self.counts.refused += 1;
+            return false;
+        }
+        row.seq = slot.base.wrapping_add(row.seq);
+        let state = slot.state.checked_sub(1).map(|at| &mut self.states[at as usize]);
+        let Some(state) = state.and_then(|state| state.ready(local).then_some(state)) else {
             self.counts.refused += 1;
             return true;
         };
-        let seq = slot.base.wrapping_add_signed(i64::from(row.seq));
-        if !state.ready(local) {
-            self.counts.refused += 1;
-            return true;
-        }
-        match row.what {
-            What::Gap(to, reason) => state.gap(seq, to, reason),
-            What::Reading(value, source_time, received_time, start) => {
-                let reading = Reading { series: state.series.clone(), value, source_time, received_time, seq };
-                if start { state.start(reading, slot.base) } else { state.live(reading) }
-            }
+        if row.is_gap() {
+            state.gap(row, outbox);
+        } else if row.is_start() {
+            state.start(row, value, slot.base, outbox);
+        } else {
+            state.live(row, value, self.lossy, outbox);
         }
         true
     }
@@ -581,13 +627,14 @@ impl Incoming {
     }
 
     /// Offers what is known as latest to a subscription that begins with it.
-    pub fn start(&mut self, sensors: &[SensorId], filter: &Filter, subscription: &Subscription) {
+    pub fn start(&mut self, sensors: &[SensorId], filter: &Filter, subscription: &Arc<Subscription>, fanout: &Fanout) {
         self.visit(sensors, |state| {
-            if let (Some(latest), Some(last)) = (&state.latest, state.last)
-                && !state.fenced
-                && filter.matches(&state.series)
-            {
-                subscription.offer_start(latest.clone(), last);
+            if state.latest.is_none() || state.fenced || !filter.matches(&state.series) {
+                return;
+            }
+            state.resolve(fanout);
+            if let (Some((row, value)), Some(number)) = (&state.latest, state.watchers.number_in(subscription)) {
+                subscription.offer_start(row.of(number), value.clone(), state.last);
             }
         });
     }
@@ -613,7 +660,7 @@ impl State {
     fn new(series: Arc<Series>) -> Self {
         Self {
             series,
-            last: None,
+            last: 0,
             latest: None,
             watchers: Watchers::default(),
             resolved_at: 0,
@@ -636,96 +683,101 @@ impl State {
 
     fn resolve(&mut self, fanout: &Fanout) {
         self.resolved_at = fanout.generation();
-        self.watchers = fanout.resolve(&self.series);
+        // A narrow subscription leaves no trace in the fanout's log.
+        self.watchers.reset();
+        fanout.resolve(&self.series, &mut self.watchers);
         if self.watchers.list().is_empty() {
-            self.last = None;
+            self.last = 0;
             self.latest = None;
         }
     }
 
-    fn live(&mut self, reading: Reading) {
-        match self.last {
-            Some(last) if reading.seq <= last => return,
-            Some(last) => self.tell_between(last, reading.seq),
-            None => {}
+    /// `lossy`: numbers that the row leaves out by contract may have been in a lost frame as well.
+    fn live(&mut self, row: Row, value: Option<Value>, lossy: bool, outbox: &mut Outbox) {
+        if self.last != 0 {
+            if row.seq <= self.last {
+                return;
+            }
+            if !row.is_after_skip() || lossy {
+                self.tell_between(self.last, row.seq, outbox);
+            }
         }
-        self.last = Some(reading.seq);
-        for subscription in self.watchers.list() {
-            subscription.offer(reading.clone());
+        self.last = row.seq;
+        for target in self.watchers.list() {
+            outbox.add_row(target.subscription(), row.of(target.series()), value.as_ref());
         }
-        self.keep(reading);
+        self.keep(row, value);
     }
 
-    fn start(&mut self, reading: Reading, position: Seq) {
-        match self.last {
-            None => {
-                self.last = Some(position);
-                self.deliver_start(reading, position);
+    fn start(&mut self, row: Row, value: Option<Value>, position: Seq, outbox: &mut Outbox) {
+        if self.last == 0 {
+            self.last = position;
+            self.deliver_start(row, value, position, outbox);
+        } else if position <= self.last {
+            // After a loss before anything was heard, the gap came first.
+            if self.latest.is_none() {
+                self.deliver_start(row, value, position, outbox);
             }
-            Some(last) if position <= last => {
-                // After a loss before anything was heard, the gap came first.
-                if self.latest.is_none() {
-                    self.deliver_start(reading, position);
-                }
+        } else {
+            if row.seq > self.last {
+                self.live(row.plain(), value, true, outbox);
             }
-            Some(last) if reading.seq <= last => {
-                self.tell_between(last, position + 1);
-                self.last = Some(position);
-            }
-            Some(_) => {
-                let seq = reading.seq;
-                self.live(reading);
-                self.tell_between(seq, position + 1);
-                self.last = Some(position);
-            }
+            self.tell_between(self.last, position + 1, outbox);
+            self.last = position;
         }
     }
 
-    fn deliver_start(&mut self, reading: Reading, position: Seq) {
-        for subscription in self.watchers.list().iter().filter(|s| s.contract().start == Start::Latest) {
-            subscription.offer_start(reading.clone(), position);
+    fn deliver_start(&mut self, row: Row, value: Option<Value>, position: Seq, outbox: &mut Outbox) {
+        // What was gathered for these queues came before.
+        outbox.flush();
+        for target in self.watchers.list().iter().filter(|target| target.subscription().contract().start != Start::Live)
+        {
+            target.subscription().offer_start(row.of(target.series()), value.clone(), position);
         }
-        self.keep(reading);
+        self.keep(row.plain(), value);
     }
 
-    fn gap(&mut self, from: Seq, to: Seq, reason: GapReason) {
-        let from = self.last.map_or(from, |last| from.max(last + 1));
+    fn gap(&mut self, row: Row, outbox: &mut Outbox) {
+        let (mut from, to) = (row.seq, row.slot);
+        if self.last != 0 {
+            from = from.max(self.last + 1);
+        }
         if from > to {
             return;
         }
-        if let Some(last) = self.last {
-            self.tell_between(last, from);
+        if self.last != 0 && !row.is_after_skip() {
+            self.tell_between(self.last, from, outbox);
         }
-        self.last = Some(to);
-        self.tell(from, to, reason);
+        self.last = to;
+        self.tell(from, to, row.gap_reason().unwrap_or(GapReason::Link), outbox);
     }
 
     /// Whatever comes of the series after this, its readers have missed an unknown part.
     fn give_up(&mut self, fanout: &Fanout) {
         self.resolve(fanout);
-        if let Some(last) = self.last {
-            self.tell(last + 1, Seq::MAX, GapReason::Link);
+        if self.last != 0 {
+            self.tell(self.last + 1, Seq::MAX, GapReason::Link, &mut Outbox::default());
         }
     }
 
     /// Tells the numbers between `last` and `next` as lost on the link, if there are any.
-    fn tell_between(&self, last: Seq, next: Seq) {
+    fn tell_between(&self, last: Seq, next: Seq, outbox: &mut Outbox) {
         if next > last + 1 {
-            self.tell(last + 1, next - 1, GapReason::Link);
+            self.tell(last + 1, next - 1, GapReason::Link, outbox);
         }
     }
 
-    fn tell(&self, from: Seq, to: Seq, reason: GapReason) {
-        for subscription in self.watchers.list() {
-            let gap = Gap { series: self.series.clone(), from, to, reason };
-            subscription.offer_many([Delivery::Gap(gap)]);
+    fn tell(&self, from: Seq, to: Seq, reason: GapReason, outbox: &mut Outbox) {
+        outbox.flush();
+        for target in self.watchers.list() {
+            target.subscription().tell(target.series(), from, to, reason);
         }
     }
 
-    fn keep(&mut self, reading: Reading) {
-        let newer = |kept: &Reading| (kept.source_time, kept.seq) <= (reading.source_time, reading.seq);
-        if self.latest.as_ref().is_none_or(newer) {
-            self.latest = Some(reading);
+    fn keep(&mut self, row: Row, value: Option<Value>) {
+        let newer = |kept: &Row| (kept.source_time, kept.seq) <= (row.source_time, row.seq);
+        if self.latest.as_ref().is_none_or(|(kept, _)| newer(kept)) {
+            self.latest = Some((row, value));
         }
     }
 }

@@ -38,7 +38,13 @@ fn samples() -> Vec<Message<'static>> {
         Message::Digests((0..256).map(|i| Digest { version: i, count: 1, sum: i * 3 }).collect()),
         Message::Pull(vec![0, 255]),
         Message::Cut { partition: 255, version: 8, chunk: 0, chunks: 1, ops },
-        Message::Interest { version: 3, filters: vec![Filter::all(), filter] },
+        Message::Interest {
+            version: 3,
+            wanted: vec![
+                (Filter::all(), Want::EVERY),
+                (filter, Want { pace: Pace::Interval(50_000), deadband: Deadband::Percent(1.5), heartbeat_us: 9 }),
+            ],
+        },
         Message::Notice { sensor: SensorId::new("s").unwrap(), epoch: 5, winner: life_of("c", 1) },
         Message::Frame(b"inside"),
         Message::Credit(99),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use senza_core::{NodeName, SensorId, SensorType, Series};
+use senza_core::{NodeName, SensorId, SensorType, Series, SeriesKind};
 
 use super::*;
 
@@ -38,13 +38,13 @@ fn json(text: &str) -> Value {
 }
 
 fn reading(value: Value) -> Reading {
-    let series = Series {
-        sensor: SensorId::new("s").unwrap(),
+    let kind = SeriesKind {
         attribute: AttributeId::new("x").unwrap(),
         sensor_type: SensorType::default(),
         node: NodeName::new("a").unwrap(),
-        epoch: 1_795_478_852_114_109,
+        lossless: false,
     };
+    let series = Series::new(SensorId::new("s").unwrap(), 1_795_478_852_114_109, kind.into());
     Reading { series: Arc::new(series), value, source_time: 1, received_time: 2, seq: 17 }
 }
 

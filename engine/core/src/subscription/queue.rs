@@ -1,0 +1,597 @@
+//! What a subscription's lock guards: rows in order, what the contract holds back, what was lost, the account.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
+
+use super::contract::{Contract, Deadband, Ledger, Overflow, Pace, Start, Want};
+use super::taken::Taken;
+use crate::history::Sample;
+use crate::reading::{Micros, Seq, Series, Value};
+use crate::row::{self, Row};
+
+/// Rows looked at for one that may be dropped before a lossless one.
+const LOSSLESS_SCAN: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    contract: Contract,
+    rows: VecDeque<Row>,
+    /// What travels beside the rows, in their order.
+    values: VecDeque<Value>,
+    /// The place of the first row, counted over all that ever came.
+    head: u64,
+    /// Gaps among the rows.
+    gaps: usize,
+    /// Rows among the rows that gave way to newer ones.
+    holes: usize,
+    /// By series: what its contract needs to know; nothing where every reading is wanted.
+    details: Vec<Option<Box<Detail>>>,
+    /// Whether no series needs details and no row ever takes another's place.
+    simple: bool,
+    /// Numbers of ended series, and the place after their last row.
+    free: VecDeque<(u32, u64)>,
+    /// Numbers given out since the reader last took.
+    defined: Vec<(u32, Arc<Series>)>,
+    ledger: Ledger,
+    /// What was lost and not told yet. Under drop-newest it is younger than what is queued of its series, else older
+    /// than all that is queued.
+    losses: Losses,
+    /// While the start is copied: series that came live already.
+    starting: Option<HashSet<u32, RandomState>>,
+    /// Readings held back, by when they are due.
+    due: BTreeSet<(Micros, u32)>,
+    closed: bool,
+    /// Whether a waiter is to look again though nothing was offered.
+    nudged: bool,
+    has_waiter: bool,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Default)]
+struct Detail {
+    want: Want,
+    /// When something was last handed on; with the number it was, for the deadband.
+    handed: Option<(Micros, Option<f64>)>,
+    /// The place after its last row.
+    waiting: u64,
+    held: Option<Held>,
+    /// Whether numbers were left out since its last row.
+    skipped: bool,
+}
+
+/// A reading that waits for its time.
+#[derive(Debug)]
+struct Held {
+    row: Row,
+    value: Option<Value>,
+    due: Micros,
+    /// Whether the deadband held it back, not the rate.
+    too_small: bool,
+}
+
+/// One gap per series, in the order of their first loss.
+#[derive(Debug, Default)]
+struct Losses {
+    gaps: Vec<Option<Row>>,
+    by_series: HashMap<u32, usize, RandomState>,
+}
+
+// === impl Queue: series ===
+
+impl Queue {
+    pub(super) fn new(contract: Contract) -> Self {
+        Self {
+            rows: VecDeque::new(),
+            values: VecDeque::new(),
+            head: 0,
+            gaps: 0,
+            holes: 0,
+            details: Vec::new(),
+            simple: contract.overflow != Overflow::Conflate,
+            free: VecDeque::new(),
+            defined: Vec::new(),
+            ledger: Ledger::default(),
+            losses: Losses::default(),
+            starting: (contract.start != Start::Live).then(HashSet::default),
+            due: BTreeSet::new(),
+            closed: false,
+            nudged: false,
+            has_waiter: false,
+            waker: None,
+            contract,
+        }
+    }
+
+    pub(super) fn enroll(&mut self, series: &Arc<Series>, want: Want) -> u32 {
+        // Its rows were all taken, and what of them was dropped was told.
+        let is_over = |free: &(u32, u64)| free.1 <= self.head && !self.losses.holds(free.0);
+        let index = match self.free.front().copied().filter(is_over) {
+            Some((index, _)) => {
+                self.free.pop_front();
+                index
+            }
+            None => {
+                self.details.push(None);
+                (self.details.len() - 1) as u32
+            }
+        };
+        self.defined.push((index, series.clone()));
+        if !series.lossless {
+            self.want(index, want);
+        }
+        index
+    }
+
+    pub(super) fn want(&mut self, series: u32, want: Want) {
+        let conflates = self.contract.overflow == Overflow::Conflate;
+        let Some(detail) = self.details.get_mut(series as usize) else { return };
+        match detail {
+            Some(detail) => detail.want = want,
+            None if want.is_every() && !conflates => return,
+            None => *detail = Some(Box::new(Detail { want, ..Detail::default() })),
+        }
+        self.simple = false;
+    }
+
+    pub(super) fn retire(&mut self, series: u32) {
+        let held = self.details.get_mut(series as usize).and_then(Option::as_mut).and_then(|detail| detail.held.take());
+        if let Some(held) = held {
+            self.due.remove(&(held.due, series));
+            self.ledger.queued -= 1;
+            self.enqueue(held.row, held.value);
+        }
+        if let Some(detail) = self.details.get_mut(series as usize) {
+            *detail = None;
+        }
+        let end = self.head + self.rows.len() as u64;
+        self.free.push_back((series, end));
+    }
+}
+
+// === impl Queue: writers ===
+
+impl Queue {
+    pub(super) fn offer(&mut self, rows: &[Row], values: &mut Vec<Value>, now: Micros) {
+        if self.closed {
+            values.clear();
+            return;
+        }
+        self.ledger.offered += rows.len() as u64;
+        if let Some(seen) = &mut self.starting {
+            seen.extend(rows.iter().map(|row| row.series));
+        }
+        if self.simple && self.rows.len() + rows.len() <= self.contract.queue_max && self.losses.is_empty() {
+            self.rows.extend(rows);
+            self.values.extend(values.drain(..));
+            self.ledger.queued += rows.len() as u64;
+            return;
+        }
+        let mut values = values.drain(..);
+        for row in rows {
+            let value = row.has_value_beside().then(|| values.next()).flatten();
+            self.live(*row, value, now);
+        }
+    }
+
+    /// One live row: the contract says what becomes of it.
+    fn live(&mut self, row: Row, value: Option<Value>, now: Micros) {
+        let Some(detail) = self.details.get_mut(row.series as usize).and_then(Option::as_mut) else {
+            return self.enqueue(row, value);
+        };
+        let want = detail.want;
+        let too_small = detail.is_too_small(&row);
+        if let Some(due) = detail.held_back_until(too_small, now) {
+            return self.hold(Held { row, value, due, too_small });
+        }
+        if too_small {
+            detail.skipped = true;
+            self.ledger.filtered += 1;
+            return;
+        }
+        self.give_up_held(row.series);
+        if want.pace == Pace::Latest && self.take_the_place(row, value.is_some()) {
+            self.note_handed(&row, now);
+            return;
+        }
+        self.enqueue(row, value);
+        self.note_handed(&row, now);
+    }
+
+    /// Keeps a reading until it is due, in place of an older one of its series.
+    fn hold(&mut self, held: Held) {
+        let (series, due) = (held.row.series, held.due);
+        self.give_up_held(series);
+        if let Some(detail) = self.details[series as usize].as_mut() {
+            detail.held = Some(held);
+            self.due.insert((due, series));
+            self.ledger.queued += 1;
+        }
+    }
+
+    /// Lets go of a reading that was held back: something newer came.
+    fn give_up_held(&mut self, series: u32) {
+        let Some(detail) = self.details.get_mut(series as usize).and_then(Option::as_mut) else { return };
+        if let Some(held) = detail.held.take() {
+            detail.skipped = true;
+            self.due.remove(&(held.due, series));
+            self.ledger.queued -= 1;
+            *(if held.too_small { &mut self.ledger.filtered } else { &mut self.ledger.conflated }) += 1;
+        }
+    }
+
+    /// Puts a row in the place of its series' one that waits. Answers false where none does, or their values lie
+    /// differently; the older one is a hole then.
+    fn take_the_place(&mut self, row: Row, has_value: bool) -> bool {
+        let Some(detail) = self.details[row.series as usize].as_mut() else { return false };
+        let Some(at) = detail.waiting.checked_sub(self.head + 1) else { return false };
+        let Some(older) = self
+            .rows
+            .get_mut(at as usize)
+            .filter(|older| older.series == row.series && !older.is_hole() && !older.is_gap())
+        else {
+            return false;
+        };
+        self.ledger.conflated += 1;
+        if !has_value && older.beside() == 0 {
+            *older = row.after_skip();
+            return true;
+        }
+        *older = older.hole();
+        self.holes += 1;
+        self.ledger.queued -= 1;
+        detail.skipped = true;
+        false
+    }
+
+    fn note_handed(&mut self, row: &Row, now: Micros) {
+        if let Some(detail) = self.details[row.series as usize].as_mut() {
+            detail.handed = Some((now, row.as_f64()));
+        }
+    }
+
+    fn enqueue(&mut self, row: Row, value: Option<Value>) {
+        self.enqueue_with(row, [value, None], row.seq);
+    }
+
+    /// Appends a reading and what travels beside it, making room as the contract says. `last` is the number that the
+    /// next one follows.
+    fn enqueue_with(&mut self, mut row: Row, beside: [Option<Value>; 2], last: Seq) {
+        let overflow = self.contract.overflow;
+        let takes_a_place = overflow == Overflow::Conflate && !row.is_start() && self.is_full();
+        if takes_a_place && self.take_the_place(row, row.has_value_beside()) {
+            return;
+        }
+        if self.is_full() {
+            match overflow {
+                Overflow::DropOldest => self.drop_oldest(),
+                Overflow::Conflate => self.drop_oldest_lossy(),
+                Overflow::DropNewest | Overflow::Block { .. } | Overflow::Close => {
+                    let row = self.behind_skip(row);
+                    self.lose(row, last);
+                    if overflow == Overflow::Close {
+                        self.close();
+                    }
+                    return;
+                }
+            }
+        } else if self.loses_the_newest()
+            && let Some(gap) = self.losses.remove(row.series)
+        {
+            self.rows.push_back(gap);
+            self.gaps += 1;
+        }
+        row = self.behind_skip(row);
+        if let Some(detail) = self.details.get_mut(row.series as usize).and_then(Option::as_mut) {
+            detail.waiting = self.head + self.rows.len() as u64 + 1;
+        }
+        self.rows.push_back(row);
+        self.values.extend(beside.into_iter().flatten());
+        self.ledger.queued += 1;
+    }
+
+    /// Marks a row where numbers before it were left out.
+    fn behind_skip(&mut self, row: Row) -> Row {
+        let detail = self.details.get_mut(row.series as usize).and_then(Option::as_mut);
+        if detail.is_some_and(|detail| std::mem::take(&mut detail.skipped)) { row.after_skip() } else { row }
+    }
+
+    fn loses_the_newest(&self) -> bool {
+        matches!(self.contract.overflow, Overflow::DropNewest | Overflow::Block { .. } | Overflow::Close)
+    }
+
+    /// Makes room for one reading. A gap on the way is kept for its series' next reading.
+    fn drop_oldest(&mut self) {
+        while let Some((row, position)) = self.pop() {
+            if row.is_gap() {
+                self.losses.add(row);
+            } else if !row.is_hole() {
+                self.ledger.queued -= 1;
+                return self.lose(row, position.unwrap_or(row.seq));
+            }
+        }
+    }
+
+    /// Makes room as [`drop_oldest`](Self::drop_oldest) does, at the cost of a reading that may be conflated where one
+    /// waits near the front: those that may not are dropped last. The gap stands in its place.
+    fn drop_oldest_lossy(&mut self) {
+        let details = &self.details;
+        let may_go = |row: &&mut Row| {
+            let is_reading = !row.is_gap() && !row.is_hole() && row.beside() == 0;
+            is_reading && details.get(row.series as usize).is_some_and(Option::is_some)
+        };
+        let row = self.rows.iter_mut().take(LOSSLESS_SCAN).find(may_go);
+        let Some(row) = row.filter(|_| self.gaps < self.contract.queue_max) else { return self.drop_oldest() };
+        let gap = Row::gap(row.series, row.seq, row.seq, self.contract.reason);
+        *row = if row.is_after_skip() { gap.after_skip() } else { gap };
+        self.gaps += 1;
+        self.ledger.queued -= 1;
+        self.ledger.dropped += 1;
+    }
+
+    /// The first row, and a start's counter.
+    fn pop(&mut self) -> Option<(Row, Option<Seq>)> {
+        let row = self.rows.pop_front()?;
+        self.head += 1;
+        self.gaps -= usize::from(row.is_gap());
+        self.holes -= usize::from(row.is_hole());
+        let position = if row.is_start() { self.values.pop_front() } else { None };
+        if row.has_value_beside() {
+            self.values.pop_front();
+        }
+        Some((row, position.as_ref().and_then(row::position)))
+    }
+
+    /// Counts a reading as dropped. What follows a start follows its counter, up to which the gap goes.
+    fn lose(&mut self, row: Row, to: Seq) {
+        self.ledger.dropped += 1;
+        let gap = Row::gap(row.series, row.seq, to.max(row.seq), self.contract.reason);
+        self.losses.add(if row.is_after_skip() { gap.after_skip() } else { gap });
+    }
+
+    pub(super) fn offer_start(&mut self, row: Row, value: Option<Value>, position: Seq) {
+        if self.closed || self.starting.as_mut().is_some_and(|seen| !seen.insert(row.series)) {
+            return;
+        }
+        self.ledger.offered += 1;
+        self.enqueue_start(row, value, position);
+    }
+
+    pub(super) fn offer_history(&mut self, series: u32, samples: &[Sample], position: Seq) {
+        if self.closed || self.starting.as_mut().is_some_and(|seen| !seen.insert(series)) {
+            return;
+        }
+        for sample in samples {
+            self.ledger.offered += 1;
+            let row = Row::reading(series, sample);
+            let value = row.has_value_beside().then(|| sample.value.clone());
+            self.enqueue_start(row, value, position);
+        }
+    }
+
+    fn enqueue_start(&mut self, row: Row, value: Option<Value>, position: Seq) {
+        self.enqueue_with(row.start(), [Some(row::counter(position)), value], position);
+    }
+
+    /// Takes a gap that the hop before told into the order of the queue. Gaps have the same bound as readings.
+    pub(super) fn tell(&mut self, mut gap: Row) {
+        if self.closed {
+            return;
+        }
+        self.give_up_held(gap.series);
+        if let Some(detail) = self.details.get_mut(gap.series as usize).and_then(Option::as_mut) {
+            // A reading that comes after the gap must not take a place before it.
+            detail.waiting = 0;
+        }
+        gap = self.behind_skip(gap);
+        let is_full = |queue: &Self| queue.gaps >= queue.contract.queue_max;
+        if self.loses_the_newest() {
+            // What was lost and not told yet is younger than the queue and older than this.
+            if is_full(self) || self.losses.holds(gap.series) {
+                return self.losses.add(gap);
+            }
+        } else {
+            while is_full(self) {
+                match self.pop() {
+                    Some((row, _)) if row.is_gap() => self.losses.add(row),
+                    Some((row, _)) if row.is_hole() => {}
+                    Some((row, position)) => {
+                        self.ledger.queued -= 1;
+                        self.lose(row, position.unwrap_or(row.seq));
+                    }
+                    None => break,
+                }
+            }
+        }
+        self.rows.push_back(gap);
+        self.gaps += 1;
+    }
+
+    pub(super) fn started(&mut self) {
+        self.starting = None;
+    }
+
+    pub(super) fn release_due(&mut self, now: Micros) -> bool {
+        let mut released = false;
+        while let Some((due, series)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+            self.due.remove(&(due, series));
+            let detail = self.details.get_mut(series as usize).and_then(Option::as_mut);
+            if let Some(Held { row, value, .. }) = detail.and_then(|detail| detail.held.take()) {
+                self.ledger.queued -= 1;
+                self.enqueue(row, value);
+                self.note_handed(&row, now);
+                released = true;
+            }
+        }
+        released
+    }
+
+    pub(super) fn next_due(&self) -> Option<Micros> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    pub(super) fn is_paced(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.ledger.queued >= self.contract.queue_max as u64
+    }
+
+    /// Nothing more comes; what is held back is handed out.
+    pub(super) fn close(&mut self) {
+        self.release_due(Micros::MAX);
+        self.closed = true;
+    }
+}
+
+impl Detail {
+    /// Until when a reading has to wait, where it has to.
+    fn held_back_until(&self, too_small: bool, now: Micros) -> Option<Micros> {
+        let (handed, _) = self.handed?;
+        let pause = match (too_small, self.want.pace) {
+            (true, _) if self.want.heartbeat_us > 0 => self.want.heartbeat_us,
+            (false, Pace::Interval(interval)) => interval,
+            _ => return None,
+        };
+        // A heartbeat that is overdue is due now.
+        let due = handed + i64::from(pause);
+        if too_small { Some(due.max(now)) } else { Some(due).filter(|due| *due > now) }
+    }
+
+    /// Whether the deadband leaves a reading out.
+    fn is_too_small(&self, row: &Row) -> bool {
+        let (Some((_, Some(last))), Some(number)) = (self.handed, row.as_f64()) else { return false };
+        match self.want.deadband {
+            Deadband::None => false,
+            Deadband::Absolute(width) => (number - last).abs() <= width,
+            Deadband::Percent(percent) => (number - last).abs() <= last.abs() * percent / 100.0,
+        }
+    }
+}
+
+// === impl Queue: the reader ===
+
+impl Queue {
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(super) fn ledger(&self) -> Ledger {
+        self.ledger
+    }
+
+    pub(super) fn take(&mut self, taken: &mut Taken, max: usize) -> bool {
+        taken.clear();
+        taken.define(self.defined.drain(..));
+        if !self.loses_the_newest() {
+            self.losses.drain(&mut taken.before);
+        }
+        let waiting = self.rows.len() - self.gaps - self.holes;
+        let mut count = waiting;
+        if waiting <= max {
+            std::mem::swap(&mut self.rows, &mut taken.rows);
+            std::mem::swap(&mut self.values, &mut taken.values);
+            self.head += taken.rows.len() as u64;
+            (self.gaps, self.holes) = (0, 0);
+        } else {
+            count = max;
+            self.take_some(taken, max);
+        }
+        self.ledger.queued -= count as u64;
+        self.ledger.delivered += count as u64;
+        if self.rows.is_empty() {
+            self.losses.drain(&mut taken.after);
+        }
+        !self.closed || !taken.is_empty()
+    }
+
+    fn take_some(&mut self, taken: &mut Taken, max: usize) {
+        let mut left = max;
+        while left > 0 {
+            let Some(row) = self.rows.pop_front() else { return };
+            self.head += 1;
+            self.gaps -= usize::from(row.is_gap());
+            self.holes -= usize::from(row.is_hole());
+            left -= usize::from(!row.is_gap() && !row.is_hole());
+            taken.values.extend(self.values.drain(..row.beside()));
+            taken.rows.push_back(row);
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.rows.is_empty() && self.losses.is_empty() && !self.closed
+    }
+
+    pub(super) fn must_wait(&self, blocked: bool) -> bool {
+        !self.closed && !self.nudged && (blocked || self.is_idle())
+    }
+
+    /// After a wait: answers false when closed and drained.
+    pub(super) fn waited(&mut self) -> bool {
+        self.nudged = false;
+        !(self.closed && self.rows.is_empty() && self.losses.is_empty())
+    }
+
+    pub(super) fn nudge(&mut self) {
+        self.nudged = true;
+    }
+
+    pub(super) fn has_waiter(&self) -> bool {
+        self.has_waiter
+    }
+
+    pub(super) fn set_waiter(&mut self, waits: bool) {
+        self.has_waiter = waits;
+    }
+
+    pub(super) fn take_waker(&mut self) -> Option<Waker> {
+        self.waker.take()
+    }
+
+    pub(super) fn set_waker(&mut self, waker: Waker) {
+        self.waker = Some(waker);
+    }
+}
+
+// === impl Losses ===
+
+impl Losses {
+    fn is_empty(&self) -> bool {
+        self.by_series.is_empty()
+    }
+
+    fn holds(&self, series: u32) -> bool {
+        self.by_series.contains_key(&series)
+    }
+
+    /// Joins a loss to what its series lost already.
+    fn add(&mut self, gap: Row) {
+        let next = self.gaps.len();
+        let at = *self.by_series.entry(gap.series).or_insert(next);
+        match self.gaps.get_mut(at) {
+            Some(Some(known)) => {
+                known.seq = known.seq.min(gap.seq);
+                known.slot = known.slot.max(gap.slot);
+            }
+            _ => self.gaps.push(Some(gap)),
+        }
+    }
+
+    fn remove(&mut self, series: u32) -> Option<Row> {
+        let at = self.by_series.remove(&series)?;
+        let gap = self.gaps[at].take();
+        if self.by_series.is_empty() {
+            self.gaps.clear();
+        }
+        gap
+    }
+
+    fn drain(&mut self, out: &mut VecDeque<Row>) {
+        self.by_series.clear();
+        out.extend(self.gaps.drain(..).flatten());
+    }
+}

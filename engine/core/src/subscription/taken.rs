@@ -1,0 +1,134 @@
+//! What a reader took from a queue: rows, the values beside them, and the series behind their numbers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::reading::{Delivery, Gap, Reading, Seq, Series, Value};
+use crate::row::{self, Row};
+
+/// A reader's side of a queue. It keeps the series' numbers from one take to the next: use one for all takes of a
+/// subscription, and for no other.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Gaps that come before all rows.
+    pub(super) before: VecDeque<Row>,
+    pub(super) rows: VecDeque<Row>,
+    /// Gaps that come after all rows.
+    pub(super) after: VecDeque<Row>,
+    pub(super) values: VecDeque<Value>,
+    dictionary: Vec<Option<Arc<Series>>>,
+    /// Numbers that stand for another series since the take before.
+    defined: Vec<u32>,
+}
+
+/// One thing taken, by reference.
+#[derive(Clone, Debug)]
+pub struct Item<'a> {
+    /// Whose it is.
+    pub series: &'a Arc<Series>,
+    /// The row: numbers, times, whether it is a gap, a start, behind a skip.
+    pub row: Row,
+    /// The value; `None` of a gap.
+    pub value: Option<Value>,
+    /// A start's counter: the next live reading is the one after it.
+    pub position: Option<Seq>,
+}
+
+impl Taken {
+    /// How many rows were taken, gaps included.
+    pub fn len(&self) -> usize {
+        self.before.len() + self.rows.len() + self.after.len()
+    }
+
+    /// Whether nothing was taken.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Hands out everything in order, and forgets it. No allocation, no lock.
+    pub fn drain(&mut self, mut visit: impl FnMut(Item<'_>)) {
+        let Self { before, rows, after, values, dictionary, .. } = self;
+        let rows = before.drain(..).chain(rows.drain(..)).chain(after.drain(..));
+        for row in rows {
+            let position = if row.is_start() { values.pop_front().as_ref().and_then(row::position) } else { None };
+            let value = if row.has_value_beside() { values.pop_front() } else { row.plain_value() };
+            let Some(Some(series)) = dictionary.get(row.series as usize) else { continue };
+            if !row.is_hole() {
+                visit(Item { series, row, value, position });
+            }
+        }
+    }
+
+    /// Hands out what was taken in order until `visit` answers false; that item and those after it stay.
+    pub fn drain_while(&mut self, mut visit: impl FnMut(Item<'_>) -> bool) {
+        loop {
+            let rows = [self.before.front(), self.rows.front(), self.after.front()];
+            let Some((part, row)) = rows.into_iter().enumerate().find_map(|(part, row)| Some((part, *row?))) else {
+                return;
+            };
+            let position = if row.is_start() { self.values.front().and_then(row::position) } else { None };
+            let value = match row.has_value_beside() {
+                true => self.values.get(usize::from(row.is_start())).cloned(),
+                false => row.plain_value(),
+            };
+            let series = self.dictionary.get(row.series as usize).and_then(Option::as_ref);
+            if let Some(series) = series.filter(|_| !row.is_hole())
+                && !visit(Item { series, row, value, position })
+            {
+                return;
+            }
+            self.values.drain(..row.beside());
+            [&mut self.before, &mut self.rows, &mut self.after][part].pop_front();
+        }
+    }
+
+    /// Numbers that stand for another series than in the take before.
+    pub fn defined(&self) -> impl Iterator<Item = u32> {
+        self.defined.iter().copied()
+    }
+
+    /// [`drain`](Self::drain) into deliveries of their own. One reference count each.
+    pub fn deliveries(&mut self, out: &mut impl Extend<Delivery>) {
+        self.drain(|item| out.extend(item.delivery()));
+    }
+
+    /// The series behind a number, while rows of this take are read.
+    pub fn series(&self, number: u32) -> Option<&Arc<Series>> {
+        self.dictionary.get(number as usize).and_then(Option::as_ref)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.before.clear();
+        self.rows.clear();
+        self.after.clear();
+        self.values.clear();
+    }
+
+    pub(super) fn define(&mut self, series: impl Iterator<Item = (u32, Arc<Series>)>) {
+        self.defined.clear();
+        for (number, series) in series {
+            self.defined.push(number);
+            let at = number as usize;
+            if at >= self.dictionary.len() {
+                self.dictionary.resize(at + 1, None);
+            }
+            self.dictionary[at] = Some(series);
+        }
+    }
+}
+
+impl Item<'_> {
+    /// The delivery that it is.
+    pub fn delivery(self) -> Option<Delivery> {
+        let (row, series) = (self.row, self.series.clone());
+        if let Some(reason) = row.gap_reason() {
+            return Some(Delivery::Gap(Gap { series, from: row.seq, to: row.slot, reason }));
+        }
+        let (source_time, received_time) = (row.source_time, row.received_time);
+        let reading = Reading { series, value: self.value?, source_time, received_time, seq: row.seq };
+        Some(match self.position {
+            Some(position) => Delivery::Start(reading, position),
+            None => Delivery::Reading(reading),
+        })
+    }
+}

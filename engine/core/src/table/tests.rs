@@ -1,0 +1,98 @@
+//! What a table promises, by example and against a simple model.
+
+mod model;
+
+use super::*;
+
+fn table() -> Table<()> {
+    Table::new(TableLimits { shards: 4, sensors_max: 1000, attributes_max: 2, history_max: 3 }, 7)
+}
+
+fn registration(id: &str, epoch: Epoch) -> Registration {
+    Registration {
+        sensor: SensorId::new(id).unwrap(),
+        sensor_type: SensorType::default(),
+        epoch,
+        node: NodeName::new("a").unwrap(),
+        meta: "{}".into(),
+    }
+}
+
+fn put(table: &Table<()>, handle: Handle, name: &str, value: i64, time: Micros) -> Result<Seq> {
+    let attribute = table.attribute(handle, name)?;
+    table.put(Point { handle, attribute, value: Value::I64(value), source_time: time }, time, |_, _, ()| {})
+}
+
+#[test]
+fn readings_are_numbered_and_the_latest_is_the_newest_by_source_time() {
+    let table = table();
+    let handle = table.register(registration("s", 5), 0).unwrap();
+    assert_eq!(put(&table, handle, "x", 1, 100).unwrap(), 1);
+    assert_eq!(put(&table, handle, "x", 2, 50).unwrap(), 2);
+    assert_eq!(table.latest("s", "x").unwrap().value, Value::I64(1));
+    assert_eq!(put(&table, handle, "x", 3, 100).unwrap(), 3);
+    assert_eq!(table.latest("s", "x").unwrap().seq, 3, "ties go to the later seq");
+    let times: Vec<_> = table.history("s", "x", 0, 1000, 10).iter().map(|r| r.source_time).collect();
+    assert_eq!(times, [50, 100, 100]);
+    assert_eq!(table.latest("s", "nope"), None);
+}
+
+#[test]
+fn a_stale_handle_never_reaches_the_slots_next_sensor() {
+    let table = Table::<()>::new(TableLimits { shards: 1, ..TableLimits::default() }, 7);
+    let old = table.register(registration("old", 1), 0).unwrap();
+    put(&table, old, "x", 1, 1).unwrap();
+    assert!(table.release("old", 1));
+    let new = table.register(registration("new", 2), 0).unwrap();
+    assert_eq!(put(&table, old, "x", 9, 2).unwrap_err(), Error::Unregistered);
+    put(&table, new, "x", 2, 2).unwrap();
+    assert_eq!(table.latest("new", "x").unwrap().value, Value::I64(2));
+    assert!(table.find("old").is_none());
+}
+
+#[test]
+fn registrations_are_counted_and_ended_by_their_claim_alone() {
+    let table = table();
+    table.register(registration("s", 5), 0).unwrap();
+    table.register(registration("s", 5), 0).unwrap();
+    assert!(!table.release("s", 4), "another claim's end changes nothing");
+    assert!(!table.release("s", 5));
+    assert!(table.find("s").is_some());
+    assert!(table.release("s", 5));
+    assert!(table.find("s").is_none() && table.is_empty());
+    assert!(!table.remove("s", 5));
+}
+
+#[test]
+fn bounds_are_refusals_that_name_them() {
+    let table = Table::<()>::new(TableLimits { shards: 1, sensors_max: 0, attributes_max: 2, history_max: 1 }, 7);
+    for i in 0..64 {
+        table.register(registration(&format!("s{i}"), 1), 0).unwrap();
+    }
+    let refused = table.register(registration("one more", 1), 0).unwrap_err();
+    assert!(refused.to_string().contains("limit"), "{refused}");
+    let handle = table.find("s0").unwrap();
+    put(&table, handle, "x", 1, 1).unwrap();
+    put(&table, handle, "y", 1, 1).unwrap();
+    assert!(matches!(put(&table, handle, "z", 1, 1), Err(Error::Full { max: 2, .. })));
+}
+
+#[test]
+fn many_points_cost_one_pass_and_keep_their_order() {
+    let table = table();
+    let mut points = Vec::new();
+    for i in 0..20 {
+        let handle = table.register(registration(&format!("s{i}"), 1), 0).unwrap();
+        let attribute = table.attribute(handle, "x").unwrap();
+        for n in 0..3 {
+            points.push(Point { handle, attribute, value: Value::I64(n), source_time: n });
+        }
+    }
+    table.release("s3", 1);
+    let mut seen = 0;
+    let refused = table.put_many(&points, 9, |_, sample, ()| {
+        assert_eq!(sample.value, Value::I64(sample.seq as i64 - 1));
+        seen += 1;
+    });
+    assert_eq!((seen, refused), (57, 3));
+}
