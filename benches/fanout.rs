@@ -95,7 +95,9 @@ fn fanout(criterion: &mut Criterion) {
     let (sender, receiver) = crossbeam_channel::bounded::<(u32, u64, f64)>(BATCH);
     group.bench_function("rival: crossbeam channel, 1 → 1", |bencher| {
         bencher.iter(|| {
-            (0..BATCH as u64).for_each(|seq| drop(sender.try_send((1, seq, 0.5))));
+            (0..BATCH as u64).for_each(|seq| {
+                let _sent = sender.try_send((1, seq, 0.5));
+            });
             receiver.try_iter().map(|message| message.1).sum::<u64>()
         });
     });
@@ -104,7 +106,9 @@ fn fanout(criterion: &mut Criterion) {
     let mut receivers: Vec<_> = (1..10).map(|_| sender.subscribe()).chain([first]).collect();
     group.bench_function("rival: tokio broadcast, 1 → 10", |bencher| {
         bencher.iter(|| {
-            (0..BATCH as u64).for_each(|seq| drop(sender.send((1, seq, 0.5))));
+            (0..BATCH as u64).for_each(|seq| {
+                let _sent = sender.send((1, seq, 0.5));
+            });
             let mut sum = 0;
             for receiver in &mut receivers {
                 while let Ok(message) = receiver.try_recv() {

@@ -153,6 +153,17 @@ impl Row {
         }
     }
 
+    /// The value of a row without flags or anything beside it: by far the most.
+    #[inline]
+    pub(crate) fn plain_live_value(&self) -> Option<Value> {
+        match self.kind {
+            KIND_F64 => Some(Value::F64(f64::from_bits(self.slot))),
+            KIND_I64 => Some(Value::I64(self.slot as i64)),
+            KIND_BOOL => Some(Value::Bool(self.slot != 0)),
+            _ => None,
+        }
+    }
+
     /// The value as a number, where it is one.
     pub fn as_f64(&self) -> Option<f64> {
         self.plain_value().and_then(|value| value.as_f64())

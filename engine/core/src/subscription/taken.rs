@@ -48,14 +48,21 @@ impl Taken {
     /// Hands out everything in order, and forgets it. No allocation, no lock.
     pub fn drain(&mut self, mut visit: impl FnMut(Item<'_>)) {
         let Self { before, rows, after, values, dictionary, .. } = self;
-        let rows = before.drain(..).chain(rows.drain(..)).chain(after.drain(..));
-        for row in rows {
-            let position = if row.is_start() { values.pop_front().as_ref().and_then(row::position) } else { None };
-            let value = if row.has_value_beside() { values.pop_front() } else { row.plain_value() };
-            let Some(Some(series)) = dictionary.get(row.series as usize) else { continue };
-            if !row.is_hole() {
-                visit(Item { series, row, value, position });
+        for part in [before, rows, after] {
+            let (first, second) = part.as_slices();
+            for row in first.iter().chain(second) {
+                let Some(Some(series)) = dictionary.get(row.series as usize) else { continue };
+                if let Some(value) = row.plain_live_value() {
+                    visit(Item { series, row: *row, value: Some(value), position: None });
+                    continue;
+                }
+                let position = if row.is_start() { values.pop_front().as_ref().and_then(row::position) } else { None };
+                let value = if row.has_value_beside() { values.pop_front() } else { row.plain_value() };
+                if !row.is_hole() {
+                    visit(Item { series, row: *row, value, position });
+                }
             }
+            part.clear();
         }
     }
 
