@@ -354,11 +354,13 @@ impl Outgoing {
     pub fn wait(&self, timeout: Duration) -> bool {
         let state = self.state.lock();
         let blocked = state.writer.number() >= state.credit;
-        if !blocked && (state.start.is_some() || !state.taken.is_empty() || !state.writer.is_empty()) {
-            return !self.subscription.is_closed();
-        }
+        let has_more = state.start.is_some() || !state.taken.is_empty() || !state.writer.is_empty();
         drop(state);
-        self.subscription.wait(timeout, blocked)
+        if blocked || !has_more {
+            self.subscription.wait(timeout, blocked);
+        }
+        // What is still queued then is for nobody.
+        !self.subscription.is_closed()
     }
 
     /// Writes what is queued into frames, as far as credit goes, and hands each to `send`.
