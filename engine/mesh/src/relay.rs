@@ -24,16 +24,16 @@ use senza_core::row::Row;
 use senza_core::subscription::{Contract, Ledger, Start, Subscription, Taken, Want};
 use senza_core::{Filter, GapReason, Incarnation, Life, Micros, NodeName, SensorId, Seq, Series, Value};
 
-/// Frames a receiver lets its sender be ahead of it.
-pub const CREDIT_WINDOW: u64 = 256;
-/// Bytes of one frame, about: small enough for one batch of the network, large enough to spread its cost.
-pub const FRAME_BYTES: usize = 8 * 1024;
+/// Frames a receiver lets its sender be ahead of it: no more than the buffers of one connection hold, so that nothing is
+/// dropped between where a busy receiver reads late.
+pub const CREDIT_WINDOW: u64 = 48;
+/// Bytes of one frame, about: small enough for one batch of the network, large enough that a wake-up of every thread on
+/// the way costs little per reading.
+pub const FRAME_BYTES: usize = 48 * 1024;
 /// Readings queued for one destination; the oldest give way and are told as gaps.
 pub const OUT_QUEUE_MAX: usize = 262_144;
 /// Most filters of one node's interest, after merging.
 pub const INTEREST_MAX: usize = 16_384;
-/// Readings taken from the queue at a time.
-const TAKE: usize = 4096;
 /// A new generation is asked for at most this often per link.
 const RESET_US: Micros = 100_000;
 
@@ -369,7 +369,7 @@ impl Outgoing {
         let state = &mut *guard;
         while state.writer.number() < state.credit {
             if state.taken.is_empty() {
-                self.subscription.take(&mut state.taken, TAKE);
+                self.subscription.take(&mut state.taken, usize::MAX);
                 state.taken.defined().for_each(|series| state.writer.redefine(series));
             }
             if state.taken.is_empty() && state.writer.is_empty() {

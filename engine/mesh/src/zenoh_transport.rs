@@ -88,7 +88,7 @@ const CONTROL_BATCHES: u32 = 16;
 /// Batches of 64 KiB queued per link and other class.
 const QUEUE_BATCHES: u32 = 4;
 /// How long a message waits for one, microseconds.
-const WAIT_BEFORE_DROP_US: u32 = 5_000;
+const WAIT_BEFORE_DROP_US: u32 = 20_000;
 /// How often a free port is picked for port 0 before that is given up.
 const LISTEN_TRIES: u32 = 4;
 /// How long tokens are waited for at the start.

@@ -68,25 +68,33 @@ impl Taken {
 
     /// Hands out what was taken in order until `visit` answers false; that item and those after it stay.
     pub fn drain_while(&mut self, mut visit: impl FnMut(Item<'_>) -> bool) {
-        loop {
-            let rows = [self.before.front(), self.rows.front(), self.after.front()];
-            let Some((part, row)) = rows.into_iter().enumerate().find_map(|(part, row)| Some((part, *row?))) else {
-                return;
-            };
-            let position = if row.is_start() { self.values.front().and_then(row::position) } else { None };
-            let value = match row.has_value_beside() {
-                true => self.values.get(usize::from(row.is_start())).cloned(),
-                false => row.plain_value(),
-            };
-            let series = self.dictionary.get(row.series as usize).and_then(Option::as_ref);
-            if let Some(series) = series.filter(|_| !row.is_hole())
-                && !visit(Item { series, row, value, position })
-            {
-                return;
+        let Self { before, rows, after, values, dictionary, .. } = self;
+        let mut beside = 0;
+        for part in [before, rows, after] {
+            let (mut seen, mut ended) = (0, false);
+            let (first, second) = part.as_slices();
+            for row in first.iter().chain(second) {
+                let series = dictionary.get(row.series as usize).and_then(Option::as_ref);
+                if let Some(series) = series.filter(|_| !row.is_hole()) {
+                    let position = if row.is_start() { values.get(beside).and_then(row::position) } else { None };
+                    let value = match row.has_value_beside() {
+                        true => values.get(beside + usize::from(row.is_start())).cloned(),
+                        false => row.plain_value(),
+                    };
+                    if !visit(Item { series, row: *row, value, position }) {
+                        ended = true;
+                        break;
+                    }
+                }
+                seen += 1;
+                beside += row.beside();
             }
-            self.values.drain(..row.beside());
-            [&mut self.before, &mut self.rows, &mut self.after][part].pop_front();
+            part.drain(..seen);
+            if ended {
+                break;
+            }
         }
+        values.drain(..beside);
     }
 
     /// Numbers that stand for another series than in the take before.
