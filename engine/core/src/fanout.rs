@@ -31,6 +31,13 @@ const LOG_MAX: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionId(u64);
 
+impl SubscriptionId {
+    /// Its number, for people: none is used again while the node runs.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// What a subscription wants of what matches a filter.
 pub type Wanted = (Filter, Want);
 

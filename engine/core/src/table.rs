@@ -25,6 +25,7 @@ mod shard;
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 use foldhash::quality::{RandomState, SeedableRandomState};
@@ -140,6 +141,8 @@ struct Rules {
     attributes_max: usize,
     /// Attributes of which no reading may be left out by contract.
     lossless: RwLock<HashSet<AttributeId, RandomState>>,
+    /// How many were made.
+    made: AtomicU64,
 }
 
 /// Lock-sharded store of the sensors that this node owns. See the file's header.
@@ -162,7 +165,8 @@ impl<W: Default> Table<W> {
         let hasher = SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_random());
         // Shards fill unevenly, by about the square root of their mean: some slack, so that the bound is the table's.
         let per_shard_max = limits.sensors_max / count * 5 / 4 + 64;
-        let rules = Rules { attributes_max: limits.attributes_max, lossless: RwLock::default() };
+        let rules =
+            Rules { attributes_max: limits.attributes_max, lossless: RwLock::default(), made: AtomicU64::new(0) };
         Self { shards: (0..count).map(shard).collect(), hasher, limits, rules, per_shard_max }
     }
 
@@ -170,6 +174,11 @@ impl<W: Default> Table<W> {
     /// Series that are there already stay as they are: call it first.
     pub fn mark_lossless(&self, attributes: impl IntoIterator<Item = AttributeId>) {
         self.rules.lossless.write().extend(attributes);
+    }
+
+    /// How many attributes were ever made: a number that changes with every new series.
+    pub fn attributes_made(&self) -> u64 {
+        self.rules.made.load(Ordering::Acquire)
     }
 
     /// The bounds it was made with.

@@ -4,6 +4,7 @@
 //! was given: a driver (threads under a node, virtual time under the simulation) hands it the transport's events,
 //! calls [`tick`](Engine::tick), and pumps its links.
 
+mod demand;
 mod losses;
 mod mode;
 
@@ -35,6 +36,9 @@ use crate::ownership::contest::HealReport;
 use crate::ownership::{Effect, Host, Ownership, OwnershipCounts, Timing};
 use crate::relay::{Interest, LinkCounts, Local, Outgoing, Relay, everything, own_only};
 use crate::transport::{Class, Event, LinkTraffic, MESSAGE_MAX, Transport};
+pub use demand::FOLLOWED_MAX;
+use demand::Followers;
+pub(crate) use demand::{FollowerId, Latest};
 use losses::Losses;
 pub use losses::{FLAPPING_LOSSES, LOSS_MEMORY_US, LOSSES_MAX, Lost};
 use mode::InCharge;
@@ -163,6 +167,8 @@ pub struct NodeView {
 /// One subscription, or one link's queue, and its ledger.
 #[derive(Clone, Debug)]
 pub struct Account {
+    /// Names it, on this node and as long as this runs.
+    pub id: SubscriptionId,
     /// The node it relays to; `None` for a reader of this node.
     pub to: Option<NodeName>,
     /// What it wants of what.
@@ -223,6 +229,7 @@ pub struct Engine {
     /// How often a sensor changed owners, or a node came or went: what a series was held against may differ then.
     moves: AtomicU64,
     interest_changed: AtomicBool,
+    followers: Followers,
     /// Whether some subscription may hold readings back.
     paces: AtomicBool,
     dirty: AtomicBool,
@@ -285,6 +292,7 @@ impl Engine {
             happenings: RwLock::default(),
             moves: AtomicU64::new(0),
             interest_changed: AtomicBool::new(false),
+            followers: Followers::default(),
             paces: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             counters: Counters::default(),
@@ -349,6 +357,7 @@ impl Engine {
         if fresh {
             count(&self.counters.registered);
             self.wake_for(&self.dirty);
+            self.demands_may_differ();
         }
         registered.map(|handle| (handle, epoch))
     }
@@ -401,6 +410,7 @@ impl Engine {
         let ended = self.directory.release(sensor, epoch, &mut |change| self.changed(&change));
         count(&self.counters.unregistered);
         self.wake_for(&self.dirty);
+        self.demands_may_differ();
         ended
     }
 
@@ -413,7 +423,9 @@ impl Engine {
     /// # Errors
     /// As [`Table::attribute`].
     pub fn attribute(&self, handle: Handle, attribute: &str) -> Result<AttributeIndex> {
-        self.table.attribute(handle, attribute)
+        let place = self.table.attribute(handle, attribute);
+        self.note_attributes();
+        place
     }
 
     /// Takes one reading by handle. One shard lock, and one queue lock per subscription of its series; for numbers and
@@ -485,6 +497,7 @@ impl Engine {
             }
             (error, _) => error,
         });
+        self.note_attributes();
         self.count_put(taken)
     }
 
@@ -828,6 +841,7 @@ impl Engine {
         self.readers.lock().insert(id);
         self.paces.fetch_or(contract.want.may_hold_back(), Ordering::AcqRel);
         self.wake_for(&self.interest_changed);
+        self.demands_may_differ();
         Ok((id, subscription))
     }
 
@@ -874,6 +888,7 @@ impl Engine {
                 link.lock().unwatch(&named, &self.fanout);
             }
             self.wake_for(&self.interest_changed);
+            self.demands_may_differ();
         }
     }
 
@@ -891,6 +906,32 @@ impl Engine {
         demand
     }
 
+    /// Follows the demand of a sensor of this node; see [`SensorHandle::demands`](crate::handle::SensorHandle::demands).
+    pub(crate) fn follow(&self, sensor: &SensorId) -> Result<(FollowerId, Arc<Latest>)> {
+        self.followers.add(sensor.clone(), || self.demand(sensor.as_str()))
+    }
+
+    pub(crate) fn unfollow(&self, id: FollowerId) {
+        self.followers.remove(id);
+    }
+
+    /// Has the next tick look at followed demands. Called after a change is whole: what was looked at before a series
+    /// was reset is looked at again.
+    fn demands_may_differ(&self) {
+        // Who begins to follow is counted before it looks: of the two, one sees the other.
+        std::sync::atomic::fence(Ordering::SeqCst);
+        if self.followers.any() {
+            self.wake_for(&self.followers.differ);
+        }
+    }
+
+    /// The same, where an attribute was made: its series may be watched though no other of the sensor is.
+    fn note_attributes(&self) {
+        if self.followers.notes(self.table.attributes_made()) {
+            self.wake_for(&self.followers.differ);
+        }
+    }
+
     /// Every subscription of this node, and every link to another one that asked for something: what it wants, and what
     /// became of every reading offered to it.
     pub fn accounts(&self) -> Vec<Account> {
@@ -905,7 +946,7 @@ impl Engine {
             let link = links.iter().find(|(_, queue)| Arc::ptr_eq(queue, &subscription));
             let to = link.map(|(node, _)| node.clone());
             let known = to.is_some() || readers.contains(&id);
-            known.then(|| Account { to, wanted, contract: subscription.contract(), ledger: subscription.ledger() })
+            known.then(|| Account { id, to, wanted, contract: subscription.contract(), ledger: subscription.ledger() })
         };
         self.fanout.all().into_iter().filter_map(account).collect()
     }
@@ -942,6 +983,13 @@ impl Engine {
     /// Flushes changes, sends what is due, notices silence. Answers when it wants to be called again at the latest, in
     /// [steady](Clock::steady) time.
     pub fn tick(&self) -> Micros {
+        let next = self.tick_ownership();
+        // After the effects: a node that is down takes its watchers with it.
+        let more = self.followers.any() && self.followers.look(|sensor| self.demand(sensor.as_str()));
+        if more { self.clock.steady() } else { next }
+    }
+
+    fn tick_ownership(&self) -> Micros {
         let now = self.clock.steady();
         self.dirty.store(false, Ordering::Release);
         let mut ownership = self.ownership.lock();
@@ -1062,6 +1110,7 @@ impl Engine {
         self.paces.fetch_or(wanted.iter().any(|(_, want)| want.may_hold_back()), Ordering::AcqRel);
         let touched = link.set_interest(version, own_only(wanted, &self.me.node), &self.fanout);
         self.visit(&touched, &mut |_, _, _, watchers| watchers.reset());
+        self.demands_may_differ();
         link.nudge();
         known.is_none().then_some(link)
     }
@@ -1127,6 +1176,7 @@ impl Engine {
         if let Some(link) = self.relay.shut(node) {
             let touched = link.close(&self.fanout);
             self.visit(&touched, &mut |_, _, _, watchers| watchers.reset());
+            self.demands_may_differ();
         }
     }
 
@@ -1134,6 +1184,7 @@ impl Engine {
     fn lose(&self, sensor: &SensorId, epoch: Epoch, winner: &Owner) {
         let _stripe = self.stripe(sensor.as_str());
         self.table.remove(sensor.as_str(), epoch);
+        self.demands_may_differ();
         if self.directory.release(sensor.as_str(), epoch, &mut |change| self.changed(&change)) {
             count(&self.counters.lost);
             tracing::info!(%sensor, winner = %winner.life.node, "sensor moved to another node");

@@ -12,7 +12,7 @@ use senza_core::subscription::{Contract, Item, Ledger, Subscription, Taken, Want
 use senza_core::table::{AttributeIndex, Handle, Point};
 use senza_core::{Delivery, Epoch, Error, Filter, Micros, Result, SensorId, Seq, Value};
 
-use crate::engine::{Engine, OnConflict, Sensor};
+use crate::engine::{Engine, FollowerId, Latest, OnConflict, Sensor};
 
 /// A sensor registered on this node. Dropping the last handle of a sensor unregisters it.
 pub struct SensorHandle {
@@ -85,6 +85,19 @@ impl SensorHandle {
         self.engine.demand(self.sensor.as_str())
     }
 
+    /// The demand as it is, and then whenever it is another: what a device that sends no more than is wanted follows. In
+    /// force within milliseconds of a subscription on any node, and `None` when the sensor is no longer this node's.
+    ///
+    /// A subscription is to attributes: one that the sensor does not have yet is in no demand, so a device that waits to
+    /// be watched makes its [`attribute`](Self::attribute)s first.
+    ///
+    /// # Errors
+    /// `Full` beyond [`FOLLOWED_MAX`](crate::engine::FOLLOWED_MAX).
+    pub fn demands(&self) -> Result<Demands> {
+        let (id, latest) = self.engine.follow(&self.sensor)?;
+        Ok(Demands { engine: self.engine.clone(), id, latest })
+    }
+
     /// One reading for [`Engine::put_many`], which takes points of many sensors at once.
     pub fn point(&self, attribute: AttributeIndex, value: Value, source_time: Micros) -> Point {
         Point { handle: self.handle, attribute, value, source_time }
@@ -101,6 +114,36 @@ impl Drop for SensorHandle {
         if !self.left {
             self.engine.release(self.sensor.as_str(), self.epoch);
         }
+    }
+}
+
+/// The demand of one sensor as it changes. It keeps the latest alone: who looks seldom misses what was between, and is
+/// told nothing where it is as it was. Dropping it ends it.
+pub struct Demands {
+    engine: Arc<Engine>,
+    id: FollowerId,
+    latest: Arc<Latest>,
+}
+
+impl Demands {
+    /// The demand, where it is another than was told before, the first time in any case; `Some(None)` is a sensor that
+    /// nobody watches. Waits up to `timeout` for a change, blocking the thread.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Option<Option<Want>> {
+        self.latest.wait(timeout)
+    }
+}
+
+impl Stream for Demands {
+    type Item = Option<Want>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.latest.poll(context).map(Some)
+    }
+}
+
+impl Drop for Demands {
+    fn drop(&mut self) {
+        self.engine.unfollow(self.id);
     }
 }
 

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 pub use senza_core::directory::Listed;
-pub use senza_core::subscription::{Contract, Overflow, Start};
+pub use senza_core::subscription::{Contract, Deadband, Ledger, Overflow, Pace, Start, Want};
 pub use senza_core::{AttributeId, Delivery, Error, Filter, NodeName, Reading, SensorId, SensorType, Value};
 use senza_core::{Life, Result, codec::Question};
 use senza_mesh::clock::{Clock, SystemClock};
@@ -36,7 +36,7 @@ pub use senza_mesh::engine::{
     Comparison, Cursor, Disagreement, Engine, Existing, Happening, Lost, Mode, NodeView, OnConflict, Page, Sensor,
     Whereis,
 };
-pub use senza_mesh::handle::{SensorHandle, Subscriber};
+pub use senza_mesh::handle::{Demands, SensorHandle, Subscriber};
 use senza_mesh::ownership::Timing;
 pub use senza_mesh::ownership::contest::{HealReport, Settled};
 use senza_mesh::transport::Transport;

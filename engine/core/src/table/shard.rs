@@ -3,6 +3,7 @@
 use std::hash::BuildHasher;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use foldhash::quality::SeedableRandomState;
 use hashbrown::HashTable;
@@ -194,6 +195,7 @@ impl<W: Default> Shard<W> {
             self.append(slot, u32::from(count) - 1, Arc::new(series));
         }
         self.slots[slot as usize].attributes += 1;
+        rules.made.fetch_add(1, Ordering::AcqRel);
         Ok(AttributeIndex(count))
     }
 
