@@ -15,6 +15,7 @@ use senza_mesh::ownership::contest::{HealReport, Settled};
 use senza_mesh::zenoh_plain::{PlainQuery, PlainReply, PlainService, ZenohPlain};
 use serde_json::{Value as Json, json};
 
+use crate::accounts;
 use crate::ingest::payload::{PayloadError, reading_json};
 use crate::ingest::{Admission, zenoh};
 
@@ -42,6 +43,9 @@ pub struct Plain {
     /// Where the node listens, its Zenoh id, and when it started: what its record says.
     pub about: NodeAbout,
 }
+
+/// Makes one of a node's pages.
+type Page = fn(&Plain) -> Json;
 
 /// What a node's record says beside counts.
 #[derive(Clone, Debug)]
@@ -200,6 +204,7 @@ impl Plain {
             "epoch": listed.owner.epoch,
             "state": "live",
             "attributes": attributes,
+            "demand": accounts::demand(self.engine.demand(listed.sensor.as_str())),
             "meta": meta,
         })
     }
@@ -216,14 +221,20 @@ impl Plain {
     fn node_pages(&self, path: &str) -> Vec<PlainReply> {
         let me = self.me();
         let Ok(pattern) = Pattern::new(path) else { return Vec::new() };
-        let pages = [
-            (me.to_string(), self.node_record()),
-            (format!("{me}/stats"), self.stats()),
-            (format!("{me}/links"), self.links()),
-            (format!("{me}/heals"), self.heals()),
+        let pages: [(String, Page); 5] = [
+            (me.to_string(), Self::node_record),
+            (format!("{me}/stats"), Self::stats),
+            (format!("{me}/links"), Self::links),
+            (format!("{me}/heals"), Self::heals),
+            (format!("{me}/subscriptions"), Self::subscriptions),
         ];
         let asked = pages.iter().filter(|(page, _)| pattern.matches(page));
-        asked.map(|(page, json)| reply(format!("{}/nodes/{page}", self.root), json.to_string())).collect()
+        asked.map(|(page, json)| reply(format!("{}/nodes/{page}", self.root), json(self).to_string())).collect()
+    }
+
+    /// Every subscription and every link's queue with its ledger, the oldest first.
+    fn subscriptions(&self) -> Json {
+        self.engine.accounts().iter().take(REPLIES_MAX).map(accounts::account).collect()
     }
 
     fn node_record(&self) -> Json {

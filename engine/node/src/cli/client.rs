@@ -147,9 +147,10 @@ pub(crate) fn ls(args: &LsArgs) -> Outcome {
     let rows = records.iter().map(|record| {
         let attributes: Vec<&str> =
             record["attributes"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
-        [text(record, "sensor"), text(record, "type"), text(record, "node"), &attributes.join(" ")].map(str::to_owned)
+        let (demand, attributes) = (pace(&record["demand"]), attributes.join(" "));
+        [text(record, "sensor"), text(record, "type"), text(record, "node"), &demand, &attributes].map(str::to_owned)
     });
-    table(["SENSOR", "TYPE", "NODE", "ATTRIBUTES"], rows.collect());
+    table(["SENSOR", "TYPE", "NODE", "DEMAND", "ATTRIBUTES"], rows.collect());
     // Every node says how many it has and whom it sees: that is how a reader knows whether this is all.
     let silent = silent_nodes(&counts);
     let missing: u64 = counts.iter().map(|count| number(count, "sensors").saturating_sub(number(count, "sent"))).sum();
@@ -553,6 +554,16 @@ fn decoded(path: &str) -> (String, String) {
     let (sensor, attribute) = path.split_once('/').unwrap_or((path, ""));
     let decode = |chunk: &str| key::decode_chunk(chunk).unwrap_or_else(|_| chunk.to_owned());
     (decode(sensor), decode(attribute))
+}
+
+/// A demand or a pace for people: `every`, `latest`, `none`, or `≤ 4/s`.
+pub(super) fn pace(json: &Json) -> String {
+    match (json.as_str(), json["interval_us"].as_f64()) {
+        (Some(word), _) => word.to_owned(),
+        (None, Some(micros)) => format!("≤ {}/s", (1e9 / micros.max(1.0)).round() / 1e3),
+        // A node that does not say.
+        (None, None) => "?".to_owned(),
+    }
 }
 
 /// A value for people: short, one line.
