@@ -4,6 +4,7 @@
 //! - `embedded`: nodes in this process, through the library.
 //! - `processes`: nodes as processes, through the command line and plain clients.
 //! - `outages`: nodes as processes that stand still, die, or are cut from each other by the kernel.
+//! - `top`: what clients see of contracts, ledgers and demand.
 //! - `namespaces`: a network of the kernel's, for those.
 //! - `python/`: a client in another language, with no code of ours; run by `tests/run`.
 
@@ -15,3 +16,4 @@ mod namespaces;
 mod outages;
 mod processes;
 mod support;
+mod top;

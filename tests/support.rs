@@ -126,6 +126,13 @@ pub(crate) fn senza(node: &NodeProcess, args: &[&str]) -> Output {
     command.args(&args[1..]).output().unwrap()
 }
 
+/// Runs a client command against a node of this process.
+pub(crate) fn senza_at(endpoint: &str, args: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.current_dir(std::env::temp_dir()).arg(args[0]).args(["--connect", endpoint]);
+    command.args(&args[1..]).output().unwrap()
+}
+
 /// The JSON that a client command prints; panics where it fails.
 pub(crate) fn senza_json(node: &NodeProcess, args: &[&str]) -> Json {
     let output = senza(node, &[args, &["--json"]].concat());

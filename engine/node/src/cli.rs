@@ -3,10 +3,11 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a command line is for")]
 
 mod client;
+mod top;
 
 pub(crate) use client::{age, shown};
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ enum Command {
     Mode(client::ModeArgs),
     /// List the nodes of the cluster
     Nodes(client::NodesArgs),
+    /// Show what every node, link and subscription carries, again and again
+    Top(top::TopArgs),
 }
 
 /// What every client command takes.
@@ -122,6 +125,7 @@ pub fn run() -> ExitCode {
         Command::Move(args) => client::move_to(&args),
         Command::Mode(args) => client::mode(&args),
         Command::Nodes(args) => client::nodes(&args),
+        Command::Top(args) => top::top(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -202,6 +206,17 @@ pub(crate) fn stop_signal() -> Result<crossbeam_channel::Receiver<()>, Failure> 
         drop(sender);
     });
     Ok(receiver)
+}
+
+/// Draws lines over what stands in a terminal.
+pub(crate) fn redraw(out: &mut impl Write, lines: Vec<String>) -> std::io::Result<()> {
+    write!(out, "\x1b[H\x1b[J{}", lines.join("\n"))?;
+    out.flush()
+}
+
+/// How high the terminal is.
+pub(crate) fn terminal_lines() -> usize {
+    terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0))
 }
 
 /// A duration like `10s`, `500ms`, `2m`, or plain seconds.

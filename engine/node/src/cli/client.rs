@@ -1,4 +1,4 @@
-//! The commands that are clients of a node: `ls`, `where`, `get`, `watch`, `put`, `nodes`.
+//! The commands that are clients of a node: `ls`, `where`, `get`, `watch`, `put`, `nodes`; and what they share with `top`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -476,7 +476,7 @@ fn command(client: &Client, args: &ClientArgs, node: &str, verb: &str, payload: 
 /// What Zenoh itself replies, in the place of nodes that did not answer in time.
 const TIMEOUT: &str = "Timeout";
 
-fn connect(args: &ClientArgs) -> Result<Client, Failure> {
+pub(super) fn connect(args: &ClientArgs) -> Result<Client, Failure> {
     let root = crate::config::root(Some(args.root.clone())).map_err(Failure::usage)?;
     if !(0.01..=3600.0).contains(&args.timeout) {
         return Err(Failure::usage(format!("--timeout {}: must be 0.01 to 3600 seconds", args.timeout)));
@@ -486,7 +486,7 @@ fn connect(args: &ClientArgs) -> Result<Client, Failure> {
 
 /// All replies as (key, JSON); the first error reply ends it. A node that stands still or is cut off, and is not yet
 /// known to be, does not answer: what the others say counts all the same.
-fn ask(
+pub(super) fn ask(
     client: &Client,
     args: &ClientArgs,
     key: &str,
@@ -532,11 +532,11 @@ fn is_closed(stopped: &crossbeam_channel::Receiver<()>) -> bool {
 
 // === showing ===
 
-fn text<'a>(json: &'a Json, field: &str) -> &'a str {
+pub(super) fn text<'a>(json: &'a Json, field: &str) -> &'a str {
     json[field].as_str().unwrap_or_default()
 }
 
-fn number(json: &Json, field: &str) -> u64 {
+pub(super) fn number(json: &Json, field: &str) -> u64 {
     json[field].as_u64().unwrap_or_default()
 }
 
@@ -546,7 +546,7 @@ fn with(mut json: Json, sensor: &str, attribute: &str) -> Json {
     json
 }
 
-fn plural(count: usize) -> &'static str {
+pub(super) fn plural(count: usize) -> &'static str {
     if count == 1 { "" } else { "s" }
 }
 
@@ -602,6 +602,11 @@ fn clock_time(micros: Micros) -> String {
 
 /// Prints columns under a head.
 fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) {
+    columns(head, rows).iter().for_each(|line| println!("{line}"));
+}
+
+/// Columns under a head, line by line.
+pub(super) fn columns<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) -> Vec<String> {
     let mut widths = head.map(str::len);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -612,8 +617,6 @@ fn table<const N: usize>(head: [&str; N], rows: Vec<[String; N]>) {
         let padded: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         padded.join("  ").trim_end().to_owned()
     };
-    println!("{}", line(head));
-    for row in &rows {
-        println!("{}", line(row.each_ref().map(String::as_str)));
-    }
+    let rows = rows.iter().map(|row| line(row.each_ref().map(String::as_str)));
+    std::iter::once(line(head)).chain(rows).collect()
 }

@@ -1,6 +1,6 @@
 //! The demo's live table in the terminal.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 
 use senza_core::{Micros, Value};
 use serde_json::json;
@@ -46,11 +46,9 @@ pub(super) fn draw(table: &Table) {
     if !out.is_terminal() {
         return;
     }
-    let height = terminal_size::terminal_size().map_or(24, |(_, height)| usize::from(height.0));
-    let shown = height.saturating_sub(FRAME_LINES + table.links.len());
-    let text = format!("\x1b[H\x1b[J{}", lines(table, shown).join("\n"));
+    let shown = cli::terminal_lines().saturating_sub(FRAME_LINES + table.links.len());
     // A terminal that is gone ends the demo by its signal.
-    let _written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _written = cli::redraw(&mut out, lines(table, shown));
 }
 
 /// Lines around the series, links not counted.
