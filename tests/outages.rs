@@ -104,6 +104,35 @@ fn a_node_that_stands_still_is_down_and_comes_back_as_it_was() {
     assert_eq!(owners, [(&json!("stays"), &json!("a")), (&json!("taken"), &json!("b"))]);
 }
 
+/// Nobody can tell a node that stands still from one that is gone, so its name is free; back, it is the older one.
+#[test]
+fn a_name_taken_while_its_holder_stood_still_goes_back_to_it() {
+    let a = start("a", "tcp/127.0.0.1:0", &[]);
+    let b = start("b", "tcp/127.0.0.1:0", &[&a.endpoint]);
+    put(&a, "of the first", "1");
+    let before = wait_for("b sees it", || {
+        Some(Watcher::of(&b).whereis("b", "of the first")).filter(|answer| answer["node"] == "a")
+    });
+    let first = record(&b, "a").unwrap()["incarnation"].clone();
+    a.signal("STOP");
+    let at_b = Watcher::of(&b);
+    wait_for("b sees it gone", || (at_b.whereis("b", "of the first")["found"] == "not_found").then_some(()));
+    let mut second = start("a", "tcp/127.0.0.1:0", &[&b.endpoint]);
+    put_at(&second, "a", "of the second");
+    wait_for("b sees the second", || (at_b.whereis("b", "of the second")["node"] == "a").then_some(()));
+
+    a.signal("CONT");
+    assert_eq!(wait_for("the younger ends", || second.ended()), Some(2));
+    let back = wait_for("the older one's sensors are found again", || {
+        Some(at_b.whereis("b", "of the first")).filter(|answer| answer["node"] == "a")
+    });
+    assert_eq!(back["epoch"], before["epoch"]);
+    wait_for("the younger one's are gone", || {
+        (at_b.whereis("b", "of the second")["found"] == "not_found").then_some(())
+    });
+    assert_eq!(record(&b, "a").unwrap()["incarnation"], first);
+}
+
 #[test]
 fn a_node_restarted_at_once_is_a_new_life_without_the_old_sensors() {
     let mut a = start("a", "tcp/127.0.0.1:0", &[]);

@@ -65,6 +65,11 @@ impl NodeProcess {
         Self { endpoint, namespace: namespace.map(str::to_owned), process }
     }
 
+    /// The exit status, once it has ended by itself.
+    pub(crate) fn ended(&mut self) -> Option<Option<i32>> {
+        self.process.try_wait().unwrap().map(|status| status.code())
+    }
+
     /// Sends a signal, like `STOP`.
     pub(crate) fn signal(&self, name: &str) {
         signal(self.process.id(), name);
@@ -79,7 +84,7 @@ impl NodeProcess {
     /// Sends SIGTERM and answers the exit status.
     pub(crate) fn terminate(mut self) -> Option<i32> {
         self.signal("TERM");
-        wait_for("the node stops", || self.process.try_wait().unwrap()).code()
+        wait_for("the node stops", || self.ended())
     }
 }
 
