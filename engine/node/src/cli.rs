@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, DEFAULT_ENDPOINT, Flags};
-use crate::{Node, demo};
+use crate::{Node, demo, load};
 
 /// Exit status: the thing asked for is not there.
 const NOT_FOUND: u8 = 1;
@@ -40,6 +40,11 @@ enum Command {
     Node(NodeArgs),
     /// Run three nodes on this machine with real readings, and show them live
     Demo(demo::DemoArgs),
+    /// Offer readings at a rate and measure how long each takes to its subscribers
+    Load(load::LoadArgs),
+    /// The process of `load` that puts
+    #[command(hide = true)]
+    LoadSend(load::SendArgs),
     /// List the sensors of the cluster
     Ls(client::LsArgs),
     /// Say which node owns a sensor
@@ -117,6 +122,8 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::Node(args) => node(args),
         Command::Demo(args) => demo::run(&args),
+        Command::Load(args) => load::run(&args),
+        Command::LoadSend(args) => load::serve(args),
         Command::Ls(args) => client::ls(&args),
         Command::Where(args) => client::whereis(&args),
         Command::Get(args) => client::get(&args),

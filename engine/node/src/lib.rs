@@ -19,6 +19,7 @@ pub mod config;
 pub mod demo;
 pub mod feed;
 pub mod ingest;
+mod load;
 pub mod plain;
 
 use std::sync::Arc;
