@@ -37,7 +37,10 @@ fn run(count: usize) -> String {
     let visible = begin.elapsed();
     let both = resident_bytes() - before;
     let whereis = whereis_per_second(&b, &sensors);
+    let (locate, locate_many) = locate_per_second(&b, &sensors);
     let idle = idle_bytes_per_second(&a);
+    let (held, churn_bytes) = churn(&a, &sensors, held);
+    assert!(until(|| sees(&b, count)), "b never saw all again");
     let (join, remote_bytes) = join(&a, &b, count);
     let begin = Instant::now();
     drop(held);
@@ -46,7 +49,8 @@ fn run(count: usize) -> String {
     let death = death(&b, &sensors);
     format!(
         "{{\"sensors\":{count},\"register_per_s\":{:.0},\"visible_s\":{:.3},\"unregistered_s\":{:.3},\"join_s\":{join:.3},\
-         \"death_ms\":{death:.1},\"whereis_per_s\":{whereis:.0},\"idle_bytes_per_s\":{idle:.0},\
+         \"death_ms\":{death:.1},\"whereis_per_s\":{whereis:.0},\"locate_per_s\":{locate:.0},\
+         \"locate_many_per_s\":{locate_many:.0},\"idle_bytes_per_s\":{idle:.0},\"churn_bytes_per_change\":{churn_bytes:.0},\
          \"bytes_per_sensor_owner_and_peer\":{:.0},\"bytes_per_remote_sensor\":{remote_bytes:.0}}}",
         count as f64 / registered.as_secs_f64(),
         visible.as_secs_f64(),
@@ -101,6 +105,41 @@ fn whereis_per_second(node: &Node, sensors: &[Sensor]) -> f64 {
         black_box(node.whereis(sensors[at * 611_953 % sensors.len()].id.as_str()));
     }
     f64::from(looked_up as u32) / begin.elapsed().as_secs_f64()
+}
+
+/// The same without names: one by one, and in groups of 256.
+fn locate_per_second(node: &Node, sensors: &[Sensor]) -> (f64, f64) {
+    let ids: Vec<&str> = (0..2_000_000).map(|at| sensors[at * 611_953 % sensors.len()].id.as_str()).collect();
+    let begin = Instant::now();
+    ids.iter().for_each(|id| {
+        black_box(node.engine().locate(id));
+    });
+    let singly = begin.elapsed();
+    let (begin, mut out) = (Instant::now(), Vec::new());
+    for group in ids.chunks(256) {
+        node.engine().locate_many(group, &mut out);
+        black_box(&out);
+    }
+    (ids.len() as f64 / singly.as_secs_f64(), ids.len() as f64 / begin.elapsed().as_secs_f64())
+}
+
+/// Ten percent of 100,000 a minute for six seconds: 500 sensors end and come again, and what that costs on the wire, per
+/// change and receiver, beacons included.
+fn churn(node: &Node, sensors: &[Sensor], mut held: Vec<SensorHandle>) -> (Vec<SensorHandle>, f64) {
+    let sent = || node.engine().traffic().iter().map(|link| link.sent.1).sum::<u64>();
+    let before = sent();
+    let rounds = 500.min(held.len());
+    for at in 0..rounds {
+        let handle = held.swap_remove(at * 7919 % held.len());
+        let id = handle.sensor().clone();
+        drop(handle);
+        std::thread::sleep(Duration::from_millis(6));
+        let again = sensors.iter().find(|sensor| sensor.id == id).and_then(|sensor| node.register(sensor).ok());
+        held.extend(again);
+        std::thread::sleep(Duration::from_millis(6));
+    }
+    let bytes = sent() - before;
+    (held, bytes as f64 / (2 * rounds) as f64)
 }
 
 /// What a node sends per second while nothing happens.

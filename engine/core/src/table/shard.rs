@@ -35,6 +35,8 @@ pub(super) struct Shard<W> {
     store: Store,
     kinds: Interner<SeriesKind>,
     metas: Interner<Arc<str>>,
+    last_kind: Arc<SeriesKind>,
+    last_meta: Option<Arc<Arc<str>>>,
     vacant: Arc<Series>,
 }
 
@@ -64,6 +66,7 @@ impl<W: Default> Shard<W> {
         let (attribute, sensor_type) = (AttributeId::none(), SensorType::default());
         let kind = SeriesKind { attribute, sensor_type, node, lossless: false };
         let (sensor, store) = (sensor.expect("the id fits"), Store::new(history_max));
+        let kind = Arc::new(kind);
         Self {
             index: HashTable::new(),
             slots: Vec::new(),
@@ -74,7 +77,9 @@ impl<W: Default> Shard<W> {
             store,
             kinds: Interner::default(),
             metas: Interner::default(),
-            vacant: Arc::new(Series::new(sensor, 0, Arc::new(kind))),
+            last_kind: kind.clone(),
+            last_meta: None,
+            vacant: Arc::new(Series::new(sensor, 0, kind)),
         }
     }
 
@@ -92,16 +97,42 @@ impl<W: Default> Shard<W> {
             self.first.grow(self.slots.len(), &self.vacant);
             self.slots.len() as u32 - 1
         });
-        let kind = SeriesKind { attribute: self.vacant.attribute.clone(), sensor_type, node, lossless: false };
-        let kind = self.kinds.get(&kind, hasher, || kind.clone());
+        let kind = self.sensor_kind(sensor_type, node, hasher);
+        let meta = self.shared_meta(&meta, hasher);
         *self.first.series_mut(slot as usize) = Arc::new(Series::new(sensor, epoch, kind));
         self.first.all(slot as usize).0.history.touch(now, &mut self.store);
         let entry = &mut self.slots[slot as usize];
         entry.registrations = 1;
-        entry.meta = Some(self.metas.get(&*meta, hasher, || meta.clone()));
+        entry.meta = Some(meta);
         let (index, first) = (&mut self.index, &self.first);
         index.insert_unique(hash, slot, |slot| hasher.hash_one(first.series(*slot as usize).sensor.as_str()));
         (slot, self.slots[slot as usize].generation)
+    }
+
+    /// The kind of a sensor without attributes: mostly that of the one before.
+    fn sensor_kind(
+        &mut self,
+        sensor_type: SensorType,
+        node: NodeName,
+        hasher: &SeedableRandomState,
+    ) -> Arc<SeriesKind> {
+        if self.last_kind.sensor_type == sensor_type && self.last_kind.node == node {
+            return self.last_kind.clone();
+        }
+        let kind = SeriesKind { attribute: self.vacant.attribute.clone(), sensor_type, node, lossless: false };
+        self.last_kind = self.kinds.get(&kind, hasher, || kind.clone());
+        self.last_kind.clone()
+    }
+
+    /// The shared copy of a meta: mostly that of the one before.
+    fn shared_meta(&mut self, meta: &Arc<str>, hasher: &SeedableRandomState) -> Arc<Arc<str>> {
+        match &self.last_meta {
+            Some(last) if **last == *meta => last.clone(),
+            _ => {
+                let shared = self.metas.get(&**meta, hasher, || meta.clone());
+                self.last_meta.insert(shared).clone()
+            }
+        }
     }
 
     /// Adds a registration to a sensor. Answers its generation.
@@ -112,9 +143,10 @@ impl<W: Default> Shard<W> {
         now: Micros,
         hasher: &SeedableRandomState,
     ) -> u32 {
+        let meta = self.shared_meta(meta, hasher);
         let entry = &mut self.slots[slot as usize];
         entry.registrations += 1;
-        entry.meta = Some(self.metas.get(&**meta, hasher, || meta.clone()));
+        entry.meta = Some(meta);
         self.first.all(slot as usize).0.history.touch(now, &mut self.store);
         entry.generation
     }

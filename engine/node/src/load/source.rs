@@ -161,9 +161,7 @@ pub(crate) fn serve(args: SendArgs) -> Outcome {
     let served = started.and_then(|node| {
         let sender = Sender::new(&node, &work).map_err(|error| error.to_string())?;
         sender.serve(&asked, &mut say);
-        // The process ends, and its threads with it. Stopping in good order would first send what is queued, for which
-        // a parent that was killed gives no credit any more.
-        std::mem::forget(node);
+        node.stop();
         Ok(())
     });
     if let Err(why) = &served {
