@@ -1,9 +1,15 @@
 //! How far a node takes part in the cluster, and what it makes of another registry that is still in charge.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use senza_core::{Micros, NodeName, SensorId};
+use crossbeam_channel::Receiver;
+use senza_core::{Filter, Micros, NodeName, SensorId};
+
+use super::losses::Lost;
+use super::{Engine, HAPPENINGS_MAX, Whereis};
+use crate::ownership::contest::HealReport;
 
 /// How far a node takes part in the cluster. Switchable at any time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,3 +112,104 @@ impl Comparison {
 
 /// The registry in charge, while there is one.
 pub(super) type InCharge = Option<Arc<dyn Existing>>;
+
+// === impl Engine ===
+
+impl Engine {
+    /// Sensors that this node loses to others from now on, on a queue of [`HAPPENINGS_MAX`]: a door lets go of the
+    /// device that carries them. One receiver at a time.
+    pub fn losses(&self) -> Receiver<Lost> {
+        let (sender, receiver) = crossbeam_channel::bounded(HAPPENINGS_MAX);
+        *self.tell_lost.write() = Some(sender);
+        receiver
+    }
+
+    /// Sensors that were lost here at least [`FLAPPING_LOSSES`] times within a minute: devices seem to fight over them.
+    pub fn flapping(&self) -> Vec<Lost> {
+        self.losses.lock().flapping(self.clock.steady())
+    }
+
+    /// The last heals, oldest first, at most [`HEALS_MAX`].
+    pub fn heals(&self) -> Vec<Arc<HealReport>> {
+        self.heals.lock().iter().cloned().collect()
+    }
+
+    /// How far this node takes part.
+    pub fn mode(&self) -> Mode {
+        Mode::from_byte(self.mode.load(Ordering::Acquire))
+    }
+
+    /// Gives the look-ups of [`Mode::Shadow`] into the hands of an embedder's registry, and switches to that mode.
+    pub fn shadow(&self, existing: Arc<dyn Existing>) {
+        *self.in_charge.write() = Some(existing);
+        self.switch(Mode::Shadow);
+    }
+
+    /// Switches the mode. Leaving the cluster withdraws everything and forgets the others; coming back announces this
+    /// node's sensors under the claims they have, so that whoever registered a sensor last owns it. Answers the mode
+    /// before.
+    pub fn switch(&self, mode: Mode) -> Mode {
+        let _switching = self.switching.lock();
+        let before = self.mode();
+        if mode == before {
+            return before;
+        }
+        let now = self.clock.steady();
+        let mut ownership = self.ownership.lock();
+        let mut effects = ownership.set_fences(mode == Mode::Cluster, &self.directory, now, self);
+        if mode == Mode::Local {
+            effects.extend(ownership.leave(&self.directory, now, self));
+        }
+        drop(ownership);
+        self.effects(effects);
+        self.mode.store(mode as u8, Ordering::Release);
+        if (mode == Mode::Local) != (before == Mode::Local) {
+            self.transport.announce(mode != Mode::Local);
+        }
+        tracing::info!(from = before.as_str(), to = mode.as_str(), "mode switched");
+        self.wake_for(&self.dirty);
+        before
+    }
+
+    /// What comparing with the registry in charge found so far.
+    pub fn comparison(&self) -> Comparison {
+        self.comparison.lock().clone()
+    }
+
+    /// Compares all that the registry in charge and senza know. Answers what differed, and counts it. Walks both.
+    pub fn compare(&self) -> Vec<Disagreement> {
+        let Some(existing) = self.in_charge.read().clone() else { return Vec::new() };
+        let before = self.comparison.lock().disagreements();
+        let ids = existing.ids();
+        let known: BTreeSet<&str> = ids.iter().map(SensorId::as_str).collect();
+        for sensor in &ids {
+            self.whereis(sensor.as_str());
+        }
+        for listed in self.sensors(&Filter::all()) {
+            if !known.contains(listed.sensor.as_str()) {
+                self.whereis(listed.sensor.as_str());
+            }
+        }
+        let comparison = self.comparison.lock();
+        let differed = (comparison.disagreements() - before) as usize;
+        let skipped = comparison.samples.len().saturating_sub(differed);
+        comparison.samples.iter().skip(skipped).cloned().collect()
+    }
+
+    /// The answer of the registry in charge, compared with ours.
+    pub(super) fn compared(&self, sensor: &str, ours: Whereis) -> Whereis {
+        let Some(existing) = self.in_charge.read().clone() else { return ours };
+        let theirs = existing.whereis(sensor);
+        let (node, epoch) = match &ours {
+            Whereis::Local { epoch } => (Some(&self.me.node), *epoch),
+            Whereis::Remote { node, epoch } => (Some(node), *epoch),
+            Whereis::NotFound => (None, 0),
+        };
+        self.comparison.lock().add(sensor, theirs.as_ref(), node, self.clock.now());
+        match theirs {
+            None => Whereis::NotFound,
+            Some(node) if node == self.me.node => Whereis::Local { epoch },
+            Some(node) => Whereis::Remote { node, epoch },
+        }
+    }
+}
