@@ -34,6 +34,9 @@ pub const FRAME_BYTES: usize = 48 * 1024;
 pub const OUT_QUEUE_MAX: usize = 262_144;
 /// Most filters of one node's interest, after merging.
 pub const INTEREST_MAX: usize = 16_384;
+/// A link without credit sends a frame all the same after so long: all that were on their way may be lost, and then
+/// nobody would ever grant more.
+const PROBE_US: Micros = 200_000;
 /// A new generation is asked for at most this often per link.
 const RESET_US: Micros = 100_000;
 
@@ -211,6 +214,8 @@ struct OutState {
     writer: FrameWriter,
     /// Frames up to this number may be sent.
     credit: u64,
+    /// When a frame was sent last.
+    sent_at: Micros,
     /// Series still to be started: from this shard on, those that these filters did not match before.
     start: Option<StartStep>,
     taken: Taken,
@@ -278,6 +283,7 @@ impl Outgoing {
             wanted: Vec::new(),
             writer: FrameWriter::starting_at(now.unsigned_abs()),
             credit: CREDIT_WINDOW / 4,
+            sent_at: now,
             start: None,
             taken: Taken::default(),
             sent: LinkCounts::default(),
@@ -363,11 +369,12 @@ impl Outgoing {
         !self.subscription.is_closed()
     }
 
-    /// Writes what is queued into frames, as far as credit goes, and hands each to `send`.
-    pub fn pump(&self, incarnation: Incarnation, send: &mut dyn FnMut(Vec<u8>)) {
+    /// Writes what is queued into frames, as far as credit goes, and hands each to `send`. `now` is a time that never
+    /// goes back.
+    pub fn pump(&self, incarnation: Incarnation, now: Micros, send: &mut dyn FnMut(Vec<u8>)) {
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        while state.writer.number() < state.credit {
+        while state.writer.number() < state.credit || now - state.sent_at >= PROBE_US {
             if state.taken.is_empty() {
                 self.subscription.take(&mut state.taken, usize::MAX);
                 state.taken.defined().for_each(|series| state.writer.redefine(series));
@@ -387,6 +394,7 @@ impl Outgoing {
             codec::begin(codec::KIND_FRAME, incarnation, &mut message);
             let rows = state.writer.rows();
             state.writer.finish(&mut message);
+            state.sent_at = now;
             state.sent.frames += 1;
             state.sent.readings += rows as u64;
             state.sent.bytes += (message.len() - codec::HEADER) as u64;
@@ -424,6 +432,8 @@ pub struct Incoming {
     generation: Option<u64>,
     /// The number of the last frame taken.
     number: u64,
+    /// The number of the last frame that came, whether it could be taken or not: what credit follows.
+    came: u64,
     granted: u64,
     reset_asked: Micros,
     heard_at: Micros,
@@ -489,6 +499,7 @@ impl Incoming {
             life,
             generation: None,
             number: 0,
+            came: 0,
             granted: 0,
             reset_asked: Micros::MIN / 2,
             heard_at: 0,
@@ -510,6 +521,7 @@ impl Incoming {
     pub fn frame(&mut self, body: &[u8], local: &Local<'_>, now: Micros) -> Result<After> {
         let frame = Frame::parse(body, &self.life.node)?;
         self.heard_at = now;
+        self.came = self.came.max(frame.number);
         if !self.place(&frame) {
             let older = self.generation.is_some_and(|known| known > frame.generation);
             return Ok(self.after(older, now));
@@ -550,6 +562,7 @@ impl Incoming {
         if self.generation.is_none() || frame.number <= self.number {
             // A link opened anew counts its frames from 1 again.
             self.granted = 0;
+            self.came = frame.number;
         }
         self.generation = Some(frame.generation);
         self.number = frame.number.saturating_sub(1);
@@ -565,7 +578,7 @@ impl Incoming {
             self.reset_asked = now;
             self.counts.resets += 1;
         }
-        let credit = (self.number + CREDIT_WINDOW / 2 >= self.granted).then_some(self.number + CREDIT_WINDOW);
+        let credit = (self.came + CREDIT_WINDOW / 2 >= self.granted).then_some(self.came + CREDIT_WINDOW);
         self.granted = credit.unwrap_or(self.granted);
         After { reset, credit }
     }

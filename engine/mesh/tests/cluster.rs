@@ -178,6 +178,30 @@ fn lost_frames_are_told_as_gaps_and_the_stream_goes_on() {
 }
 
 #[test]
+fn a_link_whose_frames_were_all_lost_goes_on_by_itself() {
+    let mut cluster = Cluster::seed(19).nodes(2);
+    let handle = cluster.register("a", "s");
+    let mut reader = cluster.subscribe("b", &sensor("s"), Contract::default());
+    cluster.settle();
+    put(&handle, 1);
+    cluster.run_for(10_000);
+    // Shorter than any silence that counts: nobody is down, and all that credit allows is lost.
+    cluster.cut_one_way("a", "b");
+    for _ in 0..200 {
+        put(&handle, 1);
+        cluster.run_for(2_000);
+    }
+    cluster.heal("a", "b");
+    cluster.settle();
+    put(&handle, 1);
+    cluster.settle();
+    let told = got(&mut reader);
+    assert_eq!(told.first().map(String::as_str), Some("1"));
+    assert_eq!(told.last().map(String::as_str), Some("202"));
+    assert!(told.iter().any(|told| told.ends_with('!')), "{told:?}");
+}
+
+#[test]
 fn a_dead_nodes_sensors_are_gone_at_once_and_return_under_a_new_life() {
     let mut cluster = Cluster::seed(8).nodes(3);
     let handles: Vec<_> = (0..1000).map(|n| cluster.register("a", &format!("s{n}"))).collect();

@@ -97,7 +97,7 @@ impl Engine {
             }
             link.stepped(step.shard, self.table.shard_count());
         }
-        link.pump(self.me.incarnation, &mut |message| {
+        link.pump(self.me.incarnation, self.clock.steady(), &mut |message| {
             self.transport.send(node, Class::Frame, Bytes::from(message));
         });
     }
