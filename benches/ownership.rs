@@ -42,6 +42,7 @@ fn run(count: usize) -> String {
     let (held, churn_bytes) = churn(&a, &sensors, held);
     assert!(until(|| sees(&b, count)), "b never saw all again");
     let (join, remote_bytes) = join(&a, &b, count);
+    let both_visible = both_ways(&a, &b, count);
     let begin = Instant::now();
     drop(held);
     assert!(until(|| sees(&b, 0)), "b never saw them go");
@@ -50,7 +51,7 @@ fn run(count: usize) -> String {
     format!(
         "{{\"sensors\":{count},\"register_per_s\":{:.0},\"visible_s\":{:.3},\"unregistered_s\":{:.3},\"join_s\":{join:.3},\
          \"death_ms\":{death:.1},\"whereis_per_s\":{whereis:.0},\"locate_per_s\":{locate:.0},\
-         \"locate_many_per_s\":{locate_many:.0},\"idle_bytes_per_s\":{idle:.0},\"churn_bytes_per_change\":{churn_bytes:.0},\
+         \"locate_many_per_s\":{locate_many:.0},\"idle_bytes_per_s\":{idle:.0},\"churn_bytes_per_change\":{churn_bytes:.0},\"as_many_on_the_other_visible_s\":{both_visible:.3},\
          \"bytes_per_sensor_owner_and_peer\":{:.0},\"bytes_per_remote_sensor\":{remote_bytes:.0}}}",
         count as f64 / registered.as_secs_f64(),
         visible.as_secs_f64(),
@@ -79,6 +80,20 @@ fn join(a: &Node, b: &Node, count: usize) -> (f64, f64) {
     let bytes = resident_bytes().saturating_sub(before) as f64 / count as f64;
     assert!(c.engine().synced());
     (join, bytes)
+}
+
+/// Seconds until `a` sees as many sensors of `b`, registered while it holds its own: each then knows twice as many.
+fn both_ways(a: &Node, b: &Node, count: usize) -> f64 {
+    let sensors: Vec<Sensor> =
+        (0..count).filter_map(|number| Sensor::new(&format!("field/sensor-{number:08}")).ok()).collect();
+    let begin = Instant::now();
+    let held: Vec<SensorHandle> = sensors.iter().filter_map(|sensor| b.register(sensor).ok()).collect();
+    assert!(until(|| sees(a, 2 * count) && sees(b, 2 * count)), "not both see all");
+    let visible = begin.elapsed().as_secs_f64();
+    assert!(sensors.iter().all(|sensor| matches!(a.whereis(sensor.id.as_str()), Whereis::Remote { .. })));
+    drop(held);
+    assert!(until(|| sees(a, count)), "a never saw them go");
+    visible
 }
 
 /// Milliseconds from the end of an owner's session to its last sensor being gone for `b`.

@@ -403,6 +403,18 @@ impl Directory {
         self.partitions.iter().map(|partition| u64::from(partition.lock().books.views[usize::from(at)].count)).sum()
     }
 
+    /// How many claims are held, of all lives, and how many the views of all lives count: equal, whatever came and went.
+    /// Reads all partitions.
+    pub fn audit(&self) -> (u64, u64) {
+        let (mut held, mut said) = (0, 0);
+        for store in &self.partitions {
+            let writer = store.lock();
+            held += store.records(&writer).count() as u64;
+            said += writer.books.views.iter().map(|view| u64::from(view.count)).sum::<u64>();
+        }
+        (held, said)
+    }
+
     /// One page of a listing: the sensors of one partition after `after`, in order of ids, that match and have an
     /// owner up; consistent, since the partition is read under one lock. Sorts what matches.
     pub fn page(&self, partition: u8, after: Option<&str>, filter: &Filter, limit: usize) -> Vec<Listed> {

@@ -326,7 +326,8 @@ impl Cluster {
     /// - every sensor has one owner everywhere, lives on that node and on no other; nothing that was unregistered is
     ///   owned by anybody;
     /// - no node told an event out of order: each fits what it told of that sensor before;
-    /// - nothing is left over: no partition on its way, no claim still contested, no more lives than there were.
+    /// - nothing is left over: no partition on its way, no claim still contested, no
+    ///   claim in memory that no set counts.
     ///
     /// # Errors
     /// All that was found.

@@ -83,6 +83,11 @@ impl Engine {
         self.ownership.lock().synced()
     }
 
+    /// Claims held in the directory, and claims that the sets of all lives say there are.
+    pub fn audit(&self) -> (u64, u64) {
+        self.directory.audit()
+    }
+
     /// Partitions on their way and claims still contested: 0 after quiet.
     pub fn backlog(&self) -> usize {
         self.ownership.lock().backlog()

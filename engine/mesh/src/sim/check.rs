@@ -55,6 +55,10 @@ pub(super) fn quiet(cluster: &Cluster, found: &mut Vec<String>) {
         if node.engine.backlog() > 0 {
             found.push(format!("{name} still has {} partitions or contests open", node.engine.backlog()));
         }
+        let (held, said) = node.engine.audit();
+        if held != said {
+            found.push(format!("{name} holds {held} claims, but its views count {said}"));
+        }
         let listed = node.engine.sensors(&Filter::all());
         node.observer.compare(name, &listed, found);
         sensors.extend(listed.into_iter().map(|listed| listed.sensor));
