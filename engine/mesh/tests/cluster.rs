@@ -202,6 +202,22 @@ fn a_link_whose_frames_were_all_lost_goes_on_by_itself() {
 }
 
 #[test]
+fn sensors_that_come_and_go_leave_nothing_behind_where_they_were_watched() {
+    let mut cluster = Cluster::seed(20).nodes(2);
+    let mut reader = cluster.subscribe("b", &Filter::all(), Contract::default());
+    cluster.settle();
+    for round in 0..500 {
+        let handle = cluster.register("a", &format!("s{round}"));
+        put(&handle, 2);
+        cluster.run_for(5_000);
+        assert_eq!(got(&mut reader), ["1", "2"], "round {round}");
+    }
+    assert!(cluster.engine("b").relayed_series() <= 8, "{} series are known", cluster.engine("b").relayed_series());
+    cluster.settle();
+    cluster.check().unwrap();
+}
+
+#[test]
 fn a_dead_nodes_sensors_are_gone_at_once_and_return_under_a_new_life() {
     let mut cluster = Cluster::seed(8).nodes(3);
     let handles: Vec<_> = (0..1000).map(|n| cluster.register("a", &format!("s{n}"))).collect();

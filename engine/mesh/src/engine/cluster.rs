@@ -118,6 +118,11 @@ impl Engine {
         links.into_values().collect()
     }
 
+    /// How many series of other nodes are relayed to this one.
+    pub fn relayed_series(&self) -> usize {
+        self.relay.all_incoming().iter().map(|link| link.lock().series()).sum()
+    }
+
     /// What the transport carried.
     pub fn traffic(&self) -> Vec<LinkTraffic> {
         self.transport.traffic()

@@ -1,0 +1,243 @@
+//! The sending side of one link: a subscription of the other node's, drained into frames against credit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use senza_core::codec;
+use senza_core::fanout::{Fanout, SubscriptionId, Wanted};
+use senza_core::frame::FrameWriter;
+use senza_core::subscription::{Contract, Ledger, Subscription, Taken};
+use senza_core::{GapReason, Incarnation, Life, Micros, SensorId, Series};
+
+use super::{CREDIT_WINDOW, FRAME_BYTES, OUT_QUEUE_MAX};
+
+/// A link without credit sends a frame all the same after so long: all that were on their way may be lost, and then
+/// nobody would ever grant more.
+const PROBE_US: Micros = 200_000;
+
+/// The sending side of one link.
+pub struct Outgoing {
+    /// Who receives.
+    pub life: Life,
+    subscription: Arc<Subscription>,
+    pub(super) state: Mutex<OutState>,
+}
+
+pub(super) struct OutState {
+    /// Its place in the fanout, once it is there.
+    id: Option<SubscriptionId>,
+    /// The version of the receiver's interest.
+    pub(super) interest: u64,
+    wanted: Vec<Wanted>,
+    writer: FrameWriter,
+    /// Frames up to this number may be sent.
+    credit: u64,
+    /// When a frame was sent last.
+    sent_at: Micros,
+    /// Series still to be started: from this shard on, those that these filters did not match before.
+    start: Option<StartStep>,
+    taken: Taken,
+    sent: LinkCounts,
+}
+
+/// Where the start of an interest stands.
+#[derive(Clone, Debug)]
+pub struct StartStep {
+    /// The next shard of the table; not used where sensors are named.
+    pub shard: usize,
+    /// The sensors to start, where the interest names all of its sensors.
+    pub sensors: Option<Arc<[SensorId]>>,
+    /// What is wanted.
+    wanted: Arc<[Wanted]>,
+    /// What was wanted before and needs no start; empty after a loss.
+    before: Arc<[Wanted]>,
+}
+
+impl StartStep {
+    fn new(wanted: Vec<Wanted>, before: &[Wanted]) -> Self {
+        let narrow = wanted.iter().all(|(filter, _)| filter.is_narrow());
+        let sensors = narrow.then(|| {
+            let named =
+                |wanted: &[Wanted]| wanted.iter().flat_map(|(filter, _)| filter.sensors.iter().cloned()).collect();
+            let known: std::collections::BTreeSet<SensorId> = named(before);
+            let names: std::collections::BTreeSet<SensorId> = named(&wanted);
+            // A sensor named before may be wanted with more attributes now; only plain names tell that it is not.
+            let plain = before.iter().all(|(filter, _)| filter.attributes.is_empty() && filter.types.is_empty());
+            names.into_iter().filter(|sensor| !plain || !known.contains(sensor)).collect()
+        });
+        Self { shard: 0, sensors, wanted: wanted.into(), before: before.into() }
+    }
+
+    /// Whether a series is to be started.
+    pub fn starts(&self, series: &Series) -> bool {
+        let any = |wanted: &[Wanted]| wanted.iter().any(|(filter, _)| filter.matches(series));
+        any(&self.wanted) && !any(&self.before)
+    }
+}
+
+/// What one side of a link did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LinkCounts {
+    /// Frames written or taken.
+    pub frames: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+    /// Readings in them.
+    pub readings: u64,
+    /// Frames that did not arrive, as their numbers tell.
+    pub frames_lost: u64,
+    /// Readings dropped at the receiver: of a beaten claim, or not wanted any more.
+    pub refused: u64,
+    /// New generations asked for.
+    pub resets: u64,
+}
+
+impl Outgoing {
+    pub(super) fn new(life: Life, now: Micros) -> Self {
+        let contract = Contract { queue_max: OUT_QUEUE_MAX, reason: GapReason::Relay, ..Contract::default() };
+        let state = OutState {
+            id: None,
+            interest: 0,
+            wanted: Vec::new(),
+            writer: FrameWriter::starting_at(now.unsigned_abs()),
+            credit: CREDIT_WINDOW / 4,
+            sent_at: now,
+            start: None,
+            taken: Taken::default(),
+            sent: LinkCounts::default(),
+        };
+        Self { life, subscription: Arc::new(Subscription::new(contract)), state: Mutex::new(state) }
+    }
+
+    /// Takes a newer interest of the receiver. Answers the sensors whose series are to be reset in the table.
+    pub fn set_interest(&self, version: u64, wanted: Vec<Wanted>, fanout: &Fanout) -> Vec<SensorId> {
+        let mut state = self.state.lock();
+        if version <= state.interest {
+            return Vec::new();
+        }
+        state.interest = version;
+        state.writer.forget_replay();
+        let mut touched = state.id.map(|id| fanout.named_sensors(id)).unwrap_or_default();
+        state.id = match state.id {
+            Some(id) => Some(id).filter(|id| fanout.replace(*id, wanted.clone())),
+            None => fanout.add(wanted.clone(), self.subscription.clone()).ok(),
+        };
+        touched.extend(state.id.map(|id| fanout.named_sensors(id)).unwrap_or_default());
+        let before = std::mem::replace(&mut state.wanted, wanted.clone());
+        // A start still under way is taken up by the new one: what it did not reach was never started.
+        let before = if state.start.is_some() { Vec::new() } else { before };
+        state.start = Some(StartStep::new(wanted, &before));
+        touched
+    }
+
+    /// Frames up to this number may be sent.
+    pub fn grant(&self, up_to: u64) {
+        let mut state = self.state.lock();
+        state.credit = state.credit.max(up_to);
+        drop(state);
+        self.subscription.nudge();
+    }
+
+    /// Starts a new generation: the receiver lost the dictionary.
+    pub fn reset(&self, now: Micros) {
+        let mut state = self.state.lock();
+        state.writer.reset(now.unsigned_abs());
+        state.start = Some(StartStep::new(state.wanted.clone(), &[]));
+        drop(state);
+        self.subscription.nudge();
+    }
+
+    /// The next step of a start, where one is under way and the queue has room for it.
+    pub fn start_step(&self) -> Option<StartStep> {
+        let room = self.subscription.ledger().queued < OUT_QUEUE_MAX as u64 / 2;
+        self.state.lock().start.clone().filter(|_| room)
+    }
+
+    /// Says that the step at `shard` of `shards` was done.
+    pub fn stepped(&self, shard: usize, shards: usize) {
+        let mut state = self.state.lock();
+        if let Some(step) = state.start.as_mut().filter(|step| step.shard == shard) {
+            step.shard += 1;
+            if step.shard >= shards || step.sensors.is_some() {
+                state.start = None;
+            }
+        }
+    }
+
+    /// The queue, in which series are enrolled.
+    pub fn subscription(&self) -> &Arc<Subscription> {
+        &self.subscription
+    }
+
+    /// Has the pump look again.
+    pub fn nudge(&self) {
+        self.subscription.nudge();
+    }
+
+    /// Waits for something to send. Answers false when the link is closed.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let state = self.state.lock();
+        let blocked = state.writer.number() >= state.credit;
+        let has_more = state.start.is_some() || !state.taken.is_empty() || !state.writer.is_empty();
+        drop(state);
+        if blocked || !has_more {
+            self.subscription.wait(timeout, blocked);
+        }
+        // What is still queued then is for nobody.
+        !self.subscription.is_closed()
+    }
+
+    /// Writes what is queued into frames, as far as credit goes, and hands each to `send`. `now` is a time that never
+    /// goes back.
+    pub fn pump(&self, incarnation: Incarnation, now: Micros, send: &mut dyn FnMut(Vec<u8>)) {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        while state.writer.number() < state.credit || now - state.sent_at >= PROBE_US {
+            if state.taken.is_empty() {
+                self.subscription.take(&mut state.taken, usize::MAX);
+                state.taken.defined().for_each(|series| state.writer.redefine(series));
+            }
+            if state.taken.is_empty() && state.writer.is_empty() {
+                return;
+            }
+            let writer = &mut state.writer;
+            state.taken.drain_while(|item| {
+                if writer.is_full(FRAME_BYTES) || !writer.fits(&item) {
+                    return false;
+                }
+                writer.add(&item);
+                true
+            });
+            let mut message = Vec::with_capacity(FRAME_BYTES + 1024);
+            codec::begin(codec::KIND_FRAME, incarnation, &mut message);
+            let rows = state.writer.rows();
+            state.writer.finish(&mut message);
+            state.sent_at = now;
+            state.sent.frames += 1;
+            state.sent.readings += rows as u64;
+            state.sent.bytes += (message.len() - codec::HEADER) as u64;
+            send(message);
+        }
+    }
+
+    /// Ends the link.
+    pub fn close(&self, fanout: &Fanout) -> Vec<SensorId> {
+        let mut state = self.state.lock();
+        let id = state.id.take();
+        let touched = id.map(|id| fanout.named_sensors(id)).unwrap_or_default();
+        id.map(|id| fanout.remove(id));
+        self.subscription.close();
+        touched
+    }
+
+    /// What was sent.
+    pub fn counts(&self) -> LinkCounts {
+        self.state.lock().sent
+    }
+
+    /// What became of the readings offered to the link.
+    pub fn ledger(&self) -> Ledger {
+        self.subscription.ledger()
+    }
+}
