@@ -216,7 +216,8 @@ def test_nodes_have_tokens_and_pages(on_b):
     tokens = [str(reply.ok.key_expr) for reply in on_b.liveliness().get("senza/nodes/**", timeout=10.0)]
     assert sorted(token.split("/")[2] for token in tokens) == ["a", "b"]
     pages = get(on_b, "senza/nodes/a/**")
-    assert set(pages) == {"senza/nodes/a", "senza/nodes/a/stats", "senza/nodes/a/links"}
+    parts = ("", "/stats", "/links", "/subscriptions", "/heals")
+    assert set(pages) == {f"senza/nodes/a{part}" for part in parts}
     assert pages["senza/nodes/a"]["node"] == "a" and set(pages["senza/nodes/a"]["sees"]) == {"a", "b"}
 
 

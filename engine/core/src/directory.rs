@@ -93,6 +93,11 @@ impl Change<'_> {
         self.before.is_some() && self.after.is_some() && identity(self.before) != identity(self.after)
     }
 
+    /// Whether the sensor has another owner or epoch than before, had none, or has none any more.
+    pub fn is_other_owner(&self) -> bool {
+        identity(self.before) != identity(self.after)
+    }
+
     /// Whether a standing claim was found beaten.
     pub fn is_contested(&self) -> bool {
         self.beaten.is_some()

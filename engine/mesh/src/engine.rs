@@ -14,7 +14,7 @@ mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8};
 
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::ownership::contest::HealReport;
 use crate::ownership::{Ownership, Timing};
-use crate::relay::{Interest, LinkCounts, Relay};
+use crate::relay::{Interest, LinkCounts, Moves, Relay};
 use crate::transport::Transport;
 pub use demand::FOLLOWED_MAX;
 use demand::Followers;
@@ -224,7 +224,7 @@ pub struct Engine {
     questions: Mutex<Questions>,
     happenings: RwLock<Vec<Sender<Happening>>>,
     /// How often a sensor changed owners, or a node came or went: what a series was held against may differ then.
-    moves: AtomicU64,
+    moves: Moves,
     interest_changed: AtomicBool,
     followers: Followers,
     /// Whether some subscription may hold readings back.
@@ -271,7 +271,7 @@ impl Engine {
             registrations: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             questions: Mutex::default(),
             happenings: RwLock::default(),
-            moves: AtomicU64::new(0),
+            moves: Moves::default(),
             interest_changed: AtomicBool::new(false),
             followers: Followers::default(),
             paces: AtomicBool::new(false),

@@ -21,7 +21,7 @@ use senza_core::key::FILTER_ENTRIES_MAX;
 use senza_core::subscription::Want;
 use senza_core::{Filter, Life, Micros, NodeName, SensorId};
 
-pub use incoming::{After, Incoming, Local};
+pub use incoming::{After, Incoming, Local, Moves};
 pub use outgoing::{LinkCounts, Outgoing, StartStep};
 
 /// Frames a receiver lets its sender be ahead of it: no more than the buffers of one connection hold, so that nothing is

@@ -43,7 +43,7 @@ impl Engine {
     }
 
     /// Flushes changes, sends what is due, notices silence. Answers when it wants to be called again at the latest, in
-    /// [steady](Clock::steady) time.
+    /// [steady](crate::clock::Clock::steady) time.
     pub fn tick(&self) -> Micros {
         let next = self.tick_ownership();
         // After the effects: a node that is down takes its watchers with it.
@@ -147,7 +147,7 @@ impl Engine {
                     senza_core::directory::beats((owner.epoch, &owner.life.node), (series.epoch, &series.node))
                 })
         };
-        let local = Local { fanout: &self.fanout, moves: self.moves.load(Ordering::Acquire), fenced: &fenced };
+        let local = Local { fanout: &self.fanout, moves: &self.moves, fenced: &fenced };
         let link = self.relay.incoming(life);
         let after = link.lock().frame(body, &local, now);
         match after {
@@ -216,12 +216,10 @@ impl Engine {
                 Effect::Broadcast(message) => self.transport.broadcast(Bytes::from(message)),
                 Effect::Up(life) => {
                     tracing::info!(node = %life.node, incarnation = life.incarnation, "node up");
-                    self.moves.fetch_add(1, Ordering::AcqRel);
                     self.send_interest_again(&life.node);
                 }
                 Effect::Down(life) => {
                     tracing::info!(node = %life.node, incarnation = life.incarnation, "node down");
-                    self.moves.fetch_add(1, Ordering::AcqRel);
                     self.shut(&life.node);
                 }
                 Effect::Forgotten(life) => self.relay.forget(&life, &self.fanout),
@@ -350,11 +348,14 @@ impl Host for Engine {
     }
 
     fn came_or_went(&self, life: &Life, up: bool) {
+        self.moves.life_changed();
         self.tell(&if up { Happening::NodeUp(life.clone()) } else { Happening::NodeDown(life.clone()) });
     }
 
     fn changed(&self, change: &Change<'_>) {
-        self.moves.fetch_add(u64::from(change.is_move()), Ordering::AcqRel);
+        if change.is_other_owner() {
+            self.moves.moved(change.sensor);
+        }
         if self.happenings.read().is_empty() {
             return;
         }

@@ -124,12 +124,12 @@ impl Engine {
         receiver
     }
 
-    /// Sensors that were lost here at least [`FLAPPING_LOSSES`] times within a minute: devices seem to fight over them.
+    /// Sensors that were lost here at least [`FLAPPING_LOSSES`](super::FLAPPING_LOSSES) times within a minute: devices seem to fight over them.
     pub fn flapping(&self) -> Vec<Lost> {
         self.losses.lock().flapping(self.clock.steady())
     }
 
-    /// The last heals, oldest first, at most [`HEALS_MAX`].
+    /// The last heals, oldest first, at most [`HEALS_MAX`](super::HEALS_MAX).
     pub fn heals(&self) -> Vec<Arc<HealReport>> {
         self.heals.lock().iter().cloned().collect()
     }

@@ -142,7 +142,7 @@ impl Engine {
     /// The place of an attribute of a registered sensor; made at its first use.
     ///
     /// # Errors
-    /// As [`Table::attribute`].
+    /// As [`Table::attribute`](senza_core::table::Table::attribute).
     pub fn attribute(&self, handle: Handle, attribute: &str) -> Result<AttributeIndex> {
         let place = self.table.attribute(handle, attribute);
         self.note_attributes();

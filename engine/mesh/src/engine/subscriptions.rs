@@ -16,7 +16,7 @@ impl Engine {
     /// contract. A live subscription visits no series.
     ///
     /// # Errors
-    /// [`Error::Contract`] for a contract that makes no sense, [`Error::Full`] at the bound of subscriptions or of a
+    /// [`Error::Contract`](senza_core::Error::Contract) for a contract that makes no sense, [`Error::Full`](senza_core::Error::Full) at the bound of subscriptions or of a
     /// filter's entries.
     pub fn watch(&self, filter: &Filter, contract: Contract) -> Result<(SubscriptionId, Arc<Subscription>)> {
         contract.check()?;

@@ -1,12 +1,15 @@
 //! The receiving side of one link: checks numbers, tells what is missing, hands on what came.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
+use senza_core::directory::PARTITIONS;
 use senza_core::error::Result;
 use senza_core::fanout::{Fanout, Outbox, Watchers};
 use senza_core::frame::{Entry, Frame};
+use senza_core::hash::partition_of;
 use senza_core::row::Row;
 use senza_core::subscription::{Start, Subscription};
 use senza_core::{Filter, GapReason, Life, Micros, SensorId, Seq, Series, Value};
@@ -60,7 +63,8 @@ struct State {
     watchers: Watchers,
     /// The fanout's generation at which the watchers were resolved.
     resolved_at: u64,
-    /// The directory's count of moves at which the claim was held against it.
+    /// The sensor's partition of the directory, and its count of moves when the claim was held against it.
+    partition: u8,
     checked_at: u64,
     fenced: bool,
 }
@@ -78,10 +82,41 @@ pub struct After {
 pub struct Local<'a> {
     /// The local subscriptions.
     pub fanout: &'a Fanout,
-    /// How many moves the directory has seen.
-    pub moves: u64,
+    /// What the directory has seen.
+    pub moves: &'a Moves,
     /// Whether a series stands under a beaten claim.
     pub fenced: &'a dyn Fn(&Series) -> bool,
+}
+
+/// Counts changes of owners, by partition of the directory, and of lives: what a series was held against stands while
+/// its count does.
+#[derive(Debug)]
+pub struct Moves {
+    partitions: Box<[AtomicU64]>,
+    lives: AtomicU64,
+}
+
+impl Default for Moves {
+    fn default() -> Self {
+        Self { partitions: (0..PARTITIONS).map(|_| AtomicU64::new(0)).collect(), lives: AtomicU64::new(0) }
+    }
+}
+
+impl Moves {
+    /// A sensor has another owner, has one now, or has none any more.
+    pub fn moved(&self, sensor: &str) {
+        self.partitions[usize::from(partition_of(sensor))].fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A node came or went.
+    pub fn life_changed(&self) {
+        self.lives.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn of(&self, partition: u8) -> u64 {
+        let of_partition = self.partitions[usize::from(partition)].load(Ordering::Acquire);
+        of_partition.wrapping_add(self.lives.load(Ordering::Acquire))
+    }
 }
 
 impl Incoming {
@@ -326,6 +361,7 @@ impl Incoming {
 impl State {
     fn new(series: Arc<Series>) -> Self {
         Self {
+            partition: partition_of(series.sensor.as_str()),
             series,
             numbers: 0,
             stale: false,
@@ -343,8 +379,9 @@ impl State {
         if self.resolved_at != local.fanout.generation() {
             self.resolve(local.fanout);
         }
-        if self.checked_at != local.moves {
-            self.checked_at = local.moves;
+        let moves = local.moves.of(self.partition);
+        if self.checked_at != moves {
+            self.checked_at = moves;
             self.fenced = (local.fenced)(&self.series);
         }
         !self.fenced && !self.watchers.list().is_empty()
