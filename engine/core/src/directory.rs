@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use foldhash::quality::SeedableRandomState;
 
-use crate::codec::{ClaimOp, Delta, Digest, EncodedDelta, encode_op, set_hash};
+use crate::codec::{ClaimOp, Delta, Digest, EPOCH_MAX, EncodedDelta, encode_op, set_hash};
 use crate::error::{Error, Result};
 use crate::fault::{self, Fault};
 use crate::hash::{claim_hash, xxh64};
@@ -210,6 +210,9 @@ impl Key<'_> {
     }
 }
 
+/// A claim so near the highest epoch, which no clock reaches before the year 2255, is not beaten any more: what is left
+/// above it is for claims that rise by one.
+const EPOCH_MARGIN: Epoch = 1 << 32;
 /// The number of this node's own life.
 const ME: u16 = 0;
 /// Look-ups of [`Directory::locate_many`] that wait for memory together.
@@ -480,6 +483,9 @@ impl Directory {
         }
         let mut known = 0;
         store.visit(key.hash, id.as_bytes(), |record| known = record.claim.epoch.max(known));
+        if known >= EPOCH_MAX - EPOCH_MARGIN {
+            return Err(Error::Full { what: "claims of this sensor: its epoch", max: EPOCH_MAX as usize });
+        }
         let epoch = match fault::is_on(Fault::EpochGoesBack) {
             true => now,
             false => self.next_epoch(now.max(known.saturating_add(1))),

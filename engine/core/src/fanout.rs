@@ -206,6 +206,10 @@ impl Fanout {
     /// [`deliver`](Self::deliver) by way of an outbox: the queues are locked when it is flushed, once each. Flush it
     /// before the series' lock is given up.
     pub fn collect(&self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers, outbox: &mut Outbox) {
+        if watchers.generation != self.broad.load(Ordering::Acquire) {
+            // A number given back in resolving may still be in the outbox.
+            outbox.flush();
+        }
         for target in self.targets(series, watchers) {
             outbox.add(&target.subscription, Row::reading(target.series, sample), &sample.value);
         }
@@ -313,7 +317,7 @@ impl Watchers {
     fn hold_against(&mut self, members: &Members, id: SubscriptionId, series: &Arc<Series>, path: &SeriesPath) {
         let known = self.targets.iter_mut().flatten().find(|target| target.id == id);
         match (known, members.want(id, series, path)) {
-            (Some(target), Some((_, want))) => target.change(want),
+            (Some(target), Some((_, want))) => target.change(want, series.lossless),
             (Some(_), None) => self.keep(|target| target.id != id),
             (None, Some((subscription, want))) => {
                 let number = subscription.enroll(series, want);
@@ -362,10 +366,12 @@ impl Target {
         self.subscription.offer(&[row], &mut values, now);
     }
 
-    fn change(&mut self, want: Want) {
+    fn change(&mut self, want: Want, lossless: bool) {
         if self.want != want {
             self.want = want;
-            self.subscription.want(self.series, want);
+            if !lossless {
+                self.subscription.want(self.series, want);
+            }
         }
     }
 }

@@ -26,6 +26,8 @@ use crate::subscription::Item;
 
 /// Series of one link at most: numbers above are refused.
 pub const DICTIONARY_MAX: usize = 16_000_000;
+/// The highest number of a frame, and of a reading before its series' first in a frame: what counting never reaches.
+pub const NUMBER_MAX: u64 = 1 << 62;
 /// Rows of one frame at most.
 pub const ROWS_MAX: usize = 65_536;
 
@@ -416,6 +418,9 @@ impl<'a> Frame<'a> {
     pub fn parse(body: &'a [u8], node: &NodeName) -> Result<Self> {
         let mut input = Reader::new(body);
         let (number, generation, flags) = (input.u64()?, input.u64()?, input.u8()?);
+        if number > NUMBER_MAX {
+            return Err(input.refuse("a frame number larger than allowed"));
+        }
         if flags & !FLAGS != 0 {
             return Err(input.refuse("unknown flags of a frame"));
         }
@@ -480,6 +485,9 @@ fn entry(input: &mut Reader<'_>, node: &NodeName) -> Result<Entry> {
     };
     let epoch: Epoch = input.u64()?;
     let base = input.u64()?;
+    if base > NUMBER_MAX {
+        return Err(input.refuse("a reading's number larger than allowed"));
+    }
     let kind = SeriesKind { attribute, sensor_type, node: node.clone(), lossless };
     Ok(Entry { number, series: Arc::new(Series::new(sensor, epoch, Arc::new(kind))), base })
 }

@@ -61,7 +61,9 @@ impl Subscription {
 
     /// Ends a series: its number is used again once its last row was taken.
     pub fn retire(&self, series: u32) {
-        self.queue.lock().retire(series);
+        let mut queue = self.queue.lock();
+        queue.retire(series);
+        self.wake(queue);
     }
 
     /// Offers live rows in order, with the values that travel beside them. `now` is a time that never goes back. Never
@@ -121,9 +123,7 @@ impl Subscription {
     pub fn wait_for_room(&self, timeout: Duration) -> bool {
         let Overflow::Block { .. } = self.contract.overflow else { return true };
         let mut queue = self.queue.lock();
-        if queue.is_full() {
-            self.room.wait_for(&mut queue, timeout);
-        }
+        self.room.wait_while_for(&mut queue, |queue| queue.is_full() && !queue.is_closed(), timeout);
         !queue.is_full()
     }
 
@@ -197,7 +197,12 @@ impl Subscription {
             queue.set_waker(context.waker().clone());
             return Poll::Pending;
         }
-        Poll::Ready(queue.take(taken, max))
+        let more = queue.take(taken, max);
+        drop(queue);
+        if matches!(self.contract.overflow, Overflow::Block { .. }) {
+            self.room.notify_all();
+        }
+        Poll::Ready(more)
     }
 }
 

@@ -74,6 +74,18 @@ fn elsewhere_is_refused_or_taken_over_with_a_higher_epoch() {
 }
 
 #[test]
+fn a_claim_at_the_highest_epoch_is_not_beaten_and_harms_no_other() {
+    let directory = directory();
+    let b = life("b", 5);
+    directory.up(&b).unwrap();
+    hear(&directory, &b, (0, 1), &[said("s", crate::codec::EPOCH_MAX)]);
+    let refused = directory.claim(&id("s"), &SensorType::default(), true, 10, &mut |_| {});
+    assert!(matches!(refused, Err(Error::Full { .. })));
+    assert!(matches!(claim(&directory, "t", true, 10), Claimed::New { epoch: 10, .. }));
+    assert_eq!(owner_name(&directory, "t").as_deref(), Some("me"));
+}
+
+#[test]
 fn only_the_versions_in_order_are_applied() {
     let directory = directory();
     let b = life("b", 5);

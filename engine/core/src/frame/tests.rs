@@ -44,7 +44,7 @@ fn deliveries(steps: Vec<Step>) -> Vec<Delivery> {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let time =
         prop_oneof![Just(1_795_000_000_000_000i64), 1_795_000_000_000_000i64..1_795_000_001_000_000, any::<i64>()];
-    let seq = prop_oneof![1u64..100, 0..u64::MAX / 2];
+    let seq = prop_oneof![1u64..100, 1..NUMBER_MAX - 100];
     prop::collection::vec((0usize..4, 0u8..12, value(), seq, time), 1..60)
 }
 

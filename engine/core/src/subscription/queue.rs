@@ -126,6 +126,7 @@ impl Queue {
         index
     }
 
+    /// Of a lossless series every reading is wanted, whatever is asked for: do not call it for one.
     pub(super) fn want(&mut self, series: u32, want: Want) {
         let conflates = self.contract.overflow == Overflow::Conflate;
         let Some(detail) = self.details.get_mut(series as usize) else { return };
@@ -188,7 +189,9 @@ impl Queue {
             return self.hold(Held { row, value, due, too_small });
         }
         if too_small {
-            detail.skipped = true;
+            // What was held back is older: it must not come after numbers that are left out here.
+            self.give_up_held(row.series);
+            self.note_skipped(row.series);
             self.ledger.filtered += 1;
             return;
         }
@@ -245,6 +248,12 @@ impl Queue {
         self.ledger.queued -= 1;
         detail.skipped = true;
         false
+    }
+
+    fn note_skipped(&mut self, series: u32) {
+        if let Some(detail) = self.details[series as usize].as_mut() {
+            detail.skipped = true;
+        }
     }
 
     fn note_handed(&mut self, row: &Row, now: Micros) {
@@ -437,14 +446,16 @@ impl Queue {
         !self.due.is_empty()
     }
 
+    /// Readings held back take no room: there is one of a series at most.
     pub(super) fn is_full(&self) -> bool {
-        self.ledger.queued >= self.contract.queue_max as u64
+        self.ledger.queued - self.due.len() as u64 >= self.contract.queue_max as u64
     }
 
     /// Nothing more comes; what is held back is handed out.
     pub(super) fn close(&mut self) {
-        self.release_due(Micros::MAX);
-        self.closed = true;
+        if !std::mem::replace(&mut self.closed, true) {
+            self.release_due(Micros::MAX);
+        }
     }
 }
 

@@ -74,6 +74,7 @@ fn want() -> impl Strategy<Value = Want> {
         Just(with(Pace::Every, Deadband::Absolute(2.0), 0)),
         Just(with(Pace::Every, Deadband::Percent(50.0), 40)),
         Just(with(Pace::Interval(20), Deadband::Absolute(1.0), 50)),
+        Just(with(Pace::Interval(20), Deadband::Absolute(2.0), 0)),
     ]
 }
 
@@ -279,6 +280,19 @@ fn a_queue_that_closes_when_full_says_so() {
     let mut taken = Taken::default();
     assert_eq!(got(&subscription, &mut taken, 10), ["1", "2", "3-3!"]);
     assert!(subscription.is_closed() && !subscription.take(&mut taken, 10));
+}
+
+#[test]
+fn a_queue_that_closes_when_full_does_so_with_many_readings_held_back() {
+    let rate = with(Pace::Interval(1_000), Deadband::None, 0);
+    let subscription = Subscription::new(Contract { want: rate, ..contract(Overflow::Close, 2) });
+    let all: Vec<u32> = (0..20_000).map(|n| subscription.enroll(&series(&format!("x{n}")), rate)).collect();
+    all.iter().for_each(|number| offer(&subscription, *number, 1, &value(1, false), 1));
+    let mut taken = Taken::default();
+    subscription.take(&mut taken, 10);
+    all.iter().for_each(|number| offer(&subscription, *number, 2, &value(2, false), 2));
+    subscription.release_due(10_000);
+    assert!(subscription.is_closed() && subscription.ledger().is_exact());
 }
 
 #[test]

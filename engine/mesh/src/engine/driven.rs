@@ -56,7 +56,7 @@ impl Engine {
         self.dirty.store(false, Ordering::Release);
         let mut ownership = self.ownership.lock();
         if self.mode() == Mode::Local {
-            return ownership.tick_alone(&self.directory, now);
+            return ownership.tick_alone(&self.directory, now).min(self.release_due(now));
         }
         let effects = ownership.tick(&self.directory, now, self);
         let next = ownership.next_tick(now).min(self.release_due(now));
@@ -74,8 +74,10 @@ impl Engine {
         if !self.paces.load(Ordering::Acquire) {
             return Micros::MAX;
         }
+        // A subscription that is added meanwhile sets it again.
+        self.paces.store(false, Ordering::Release);
         let paced = self.fanout.paced();
-        self.paces.store(!paced.is_empty(), Ordering::Release);
+        self.paces.fetch_or(!paced.is_empty(), Ordering::AcqRel);
         let due = paced.iter().filter_map(|subscription| subscription.release_due(now)).min();
         // What is put meanwhile may be due sooner.
         due.unwrap_or(Micros::MAX).clamp(now + PACE_US, now + 20 * PACE_US)
@@ -95,7 +97,7 @@ impl Engine {
                 Some(sensors) => sensors.iter().for_each(|sensor| self.table.visit_sensor(sensor.as_str(), &mut start)),
                 None => self.table.visit_series(step.shard, &mut start),
             }
-            link.stepped(step.shard, self.table.shard_count());
+            link.stepped(&step, self.table.shard_count());
         }
         link.pump(self.me.incarnation, self.clock.steady(), &mut |message| {
             self.transport.send(node, Class::Frame, Bytes::from(message));
@@ -131,7 +133,12 @@ impl Engine {
             Message::Ask(id, question) => self.answer_to(from, id, &question),
             Message::Answer(id, body) => self.answered(from, id, body),
             message => {
-                let effects = self.ownership.lock().message(&life, message, bytes, &self.directory, now, self);
+                let mut ownership = self.ownership.lock();
+                if self.mode() == Mode::Local {
+                    return None;
+                }
+                let effects = ownership.message(&life, message, bytes, &self.directory, now, self);
+                drop(ownership);
                 self.effects(effects);
             }
         }

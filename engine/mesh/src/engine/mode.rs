@@ -156,6 +156,10 @@ impl Engine {
         }
         let now = self.clock.steady();
         let mut ownership = self.ownership.lock();
+        if mode == Mode::Local {
+            // Under the lock: nothing that is heard meanwhile is taken after the farewell.
+            self.mode.store(mode as u8, Ordering::Release);
+        }
         let mut effects = ownership.set_fences(mode == Mode::Cluster, &self.directory, now, self);
         if mode == Mode::Local {
             effects.extend(ownership.leave(&self.directory, now, self));

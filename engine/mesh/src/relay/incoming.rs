@@ -232,20 +232,31 @@ impl Incoming {
         let is_it =
             |at: &&u32| states[**at as usize].as_ref().is_some_and(|state| state.series.attribute == series.attribute);
         let known = self.by_sensor.get(&series.sensor).and_then(|list| list.iter().find(is_it)).copied();
-        let Some(at) = known else {
-            let at = self.free.pop().unwrap_or_else(|| {
-                self.states.push(None);
-                (self.states.len() - 1) as u32
-            });
-            self.states[at as usize] = Some(State::new(series.clone()));
-            self.by_sensor.entry(series.sensor.clone()).or_default().push(at);
-            return at + 1;
-        };
+        let Some(at) = known else { return self.new_state(series) };
         let Some(state) = self.state_at(at + 1) else { return 0 };
-        if state.series.epoch < series.epoch {
-            *state = State { numbers: state.numbers, ..State::new(series.clone()) };
+        match state.series.epoch.cmp(&series.epoch) {
+            std::cmp::Ordering::Equal => at + 1,
+            std::cmp::Ordering::Greater => 0,
+            std::cmp::Ordering::Less => {
+                // Rows of the older claim may still come under their number: its state goes with that.
+                if state.numbers == 0 {
+                    self.drop_state(at);
+                } else if let Some(list) = self.by_sensor.get_mut(&series.sensor) {
+                    list.retain(|other| *other != at);
+                }
+                self.new_state(series)
+            }
         }
-        if state.series.epoch == series.epoch { at + 1 } else { 0 }
+    }
+
+    fn new_state(&mut self, series: &Arc<Series>) -> u32 {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.states.push(None);
+            (self.states.len() - 1) as u32
+        });
+        self.states[at as usize] = Some(State::new(series.clone()));
+        self.by_sensor.entry(series.sensor.clone()).or_default().push(at);
+        at + 1
     }
 
     fn state_at(&mut self, place: u32) -> Option<&mut State> {
@@ -446,7 +457,7 @@ impl State {
     fn gap(&mut self, row: Row, outbox: &mut Outbox) {
         let (mut from, to) = (row.seq, row.slot);
         if self.last != 0 {
-            from = from.max(self.last + 1);
+            from = from.max(self.last.saturating_add(1));
         }
         if from > to {
             return;
@@ -468,7 +479,7 @@ impl State {
 
     /// Tells the numbers between `last` and `next` as lost on the link, if there are any.
     fn tell_between(&self, last: Seq, next: Seq, outbox: &mut Outbox) {
-        if next > last + 1 {
+        if next > last.saturating_add(1) {
             self.tell(last + 1, next - 1, GapReason::Link, outbox);
         }
     }

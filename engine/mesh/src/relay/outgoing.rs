@@ -154,10 +154,11 @@ impl Outgoing {
         self.state.lock().start.clone().filter(|_| room)
     }
 
-    /// Says that the step at `shard` of `shards` was done.
-    pub fn stepped(&self, shard: usize, shards: usize) {
+    /// Says that a step was done, of so many shards. Another interest or a reset may have begun a start anew meanwhile.
+    pub fn stepped(&self, done: &StartStep, shards: usize) {
         let mut state = self.state.lock();
-        if let Some(step) = state.start.as_mut().filter(|step| step.shard == shard) {
+        let is_it = |step: &&mut StartStep| step.shard == done.shard && Arc::ptr_eq(&step.wanted, &done.wanted);
+        if let Some(step) = state.start.as_mut().filter(is_it) {
             step.shard += 1;
             if step.shard >= shards || step.sensors.is_some() {
                 state.start = None;
