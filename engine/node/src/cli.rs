@@ -8,7 +8,8 @@ mod top;
 pub(crate) use client::{age, shown};
 
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{self, ExitCode, Stdio};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -213,6 +214,23 @@ pub(crate) fn stop_signal() -> Result<crossbeam_channel::Receiver<()>, Failure> 
         drop(sender);
     });
     Ok(receiver)
+}
+
+/// This program in a process of its own, to be told to end by the end of its standard input. Neither environment nor a
+/// `senza.toml` here changes it.
+///
+/// # Errors
+///
+/// [`Failure`] when the path of this program is not known.
+pub(crate) fn own_process() -> Result<process::Command, Failure> {
+    let mut command = process::Command::new(std::env::current_exe().map_err(Failure::usage)?);
+    std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SENZA_")).for_each(|(key, _)| {
+        command.env_remove(key);
+    });
+    command.current_dir(std::env::temp_dir()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    // A group of its own: ctrl-c reaches the command alone, which then ends the other in order.
+    command.process_group(0);
+    Ok(command)
 }
 
 /// Draws lines over what stands in a terminal.

@@ -2,15 +2,14 @@
 //! none is left behind however the demo ends.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::ChildStdin;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::Value as Json;
 
 use super::FeedName;
-use crate::cli::Failure;
+use crate::cli::{Failure, own_process};
 
 /// How long a node may take to say where it listens.
 const READY: Duration = Duration::from_secs(20);
@@ -29,26 +28,15 @@ pub(super) struct Child {
 impl Child {
     /// Starts a node on a free loopback port and waits until it is ready.
     pub(super) fn start(name: &str, feed: FeedName, connect: &[&str]) -> Result<Self, Failure> {
-        let program = std::env::current_exe().map_err(Failure::usage)?;
         let feed_value = feed.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        let mut command = Command::new(program);
+        let mut command = own_process()?;
         command.args(["--log", "error", "node", "--name", name, "--listen", "tcp/127.0.0.1:0", "--until-stdin-ends"]);
         command.args(["--feed", &feed_value]);
         connect.iter().for_each(|endpoint| {
             command.args(["--connect", endpoint]);
         });
-        // The demo's nodes are its own: neither environment nor a senza.toml here changes them.
-        std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SENZA_")).for_each(|(key, _)| {
-            command.env_remove(key);
-        });
-        command.current_dir(std::env::temp_dir());
-        // A group of its own: ctrl-c reaches the demo alone, which then ends its nodes in order.
-        let mut process = command
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| Failure::usage(format!("node {name} does not start: {error}")))?;
+        let mut process =
+            command.spawn().map_err(|error| Failure::usage(format!("node {name} does not start: {error}")))?;
         let stdin = process.stdin.take();
         let said = first_line(&mut process);
         let endpoint = said.as_ref().and_then(|json| json["listen"][0].as_str()).unwrap_or_default().to_owned();

@@ -2,8 +2,7 @@
 //! standard input does, so that none is left behind however the command ends.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::ChildStdin;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use senza_core::{Micros, NodeName};
 
 use super::SendArgs;
 use super::sender::{Said, Sender, Span, Work};
-use crate::cli::{Failure, Outcome};
+use crate::cli::{Failure, Outcome, own_process};
 use crate::{Config, Node};
 
 /// How long the sensors may take to be registered and subscribed to.
@@ -47,24 +46,13 @@ impl Source {
 
     /// A sender on a node in a process of its own, connected to the node given.
     pub(super) fn elsewhere(node: &Node, work: &Work) -> Result<Self, Failure> {
-        let program = std::env::current_exe().map_err(Failure::usage)?;
-        let mut command = Command::new(program);
+        let mut command = own_process()?;
         command.args(["--log", "error", "load-send"]).args(work.to_args());
         node.listening().iter().for_each(|endpoint| {
             command.args(["--connect", endpoint]);
         });
-        // Neither environment nor a senza.toml here changes it.
-        std::env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("SENZA_")).for_each(|(key, _)| {
-            command.env_remove(key);
-        });
-        command.current_dir(std::env::temp_dir());
-        // A group of its own: ctrl-c reaches this process alone, which then ends the other in order.
-        let mut process = command
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| Failure::usage(format!("the sending node does not start: {error}")))?;
+        let mut process =
+            command.spawn().map_err(|error| Failure::usage(format!("the sending node does not start: {error}")))?;
         let stdin = process.stdin.take();
         let stdout = process.stdout.take();
         let (say, said) = bounded(4);
