@@ -195,10 +195,12 @@ impl FrameWriter {
         self.sent[at] = Sent { era: self.era, base, first, frame: self.number + 1 };
         self.entries += 1;
         self.columns.entry(row.series, series, base);
-        if replayed.is_some_and(|first| first < base) && i32::try_from(base - first).is_ok() {
+        // The reading itself comes next: whoever missed it gets it.
+        let to = base.min(row.seq.wrapping_sub(1));
+        if replayed.is_some_and(|first| first < to) && i32::try_from(base.wrapping_sub(first)).is_ok() {
             let seq = (first + 1).wrapping_sub(base) as u32;
             let times = (row.source_time, row.received_time);
-            self.columns.push(row.series, seq, times, KIND_GAP + GapReason::Link as u8, base);
+            self.columns.push(row.series, seq, times, KIND_GAP + GapReason::Link as u8, to);
         }
         base
     }

@@ -202,6 +202,29 @@ fn a_link_whose_frames_were_all_lost_goes_on_by_itself() {
 }
 
 #[test]
+fn a_last_frame_that_is_lost_is_told_while_the_link_is_quiet() {
+    let mut cluster = Cluster::seed(21).nodes(2);
+    let handle = cluster.register("a", "s");
+    let mut reader = cluster.subscribe("b", &sensor("s"), Contract::default());
+    cluster.settle();
+    put(&handle, 1);
+    cluster.run_for(10_000);
+    assert_eq!(got(&mut reader), ["1"]);
+    cluster.cut_one_way("a", "b");
+    put(&handle, 2);
+    cluster.run_for(10_000);
+    cluster.heal("a", "b");
+    cluster.run_for(600_000);
+    assert_eq!(got(&mut reader), ["2-2!", "3"], "though nothing was put since");
+    let frames = |cluster: &Cluster| cluster.engine("a").links()[0].sent.frames;
+    let before = frames(&cluster);
+    cluster.settle();
+    cluster.settle();
+    let more = frames(&cluster) - before;
+    assert!((1..=3).contains(&more), "a quiet link falls silent: {more} frames more");
+}
+
+#[test]
 fn sensors_that_come_and_go_leave_nothing_behind_where_they_were_watched() {
     let mut cluster = Cluster::seed(20).nodes(2);
     let mut reader = cluster.subscribe("b", &Filter::all(), Contract::default());

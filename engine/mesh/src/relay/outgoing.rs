@@ -15,6 +15,10 @@ use super::{CREDIT_WINDOW, FRAME_BYTES, OUT_QUEUE_MAX};
 /// A link without credit sends a frame all the same after so long: all that were on their way may be lost, and then
 /// nobody would ever grant more.
 const PROBE_US: Micros = 200_000;
+/// A link that fell quiet sends an empty frame after so long, and again after four times as long, and so on up to
+/// [`PROOF_MAX_US`]: its number shows whether the last frame with rows came, which nothing else would.
+const PROOF_US: Micros = 250_000;
+const PROOF_MAX_US: Micros = 64_000_000;
 
 /// The sending side of one link.
 pub struct Outgoing {
@@ -35,6 +39,8 @@ pub(super) struct OutState {
     credit: u64,
     /// When a frame was sent last.
     sent_at: Micros,
+    /// After so much quiet an empty frame follows; 0: none does.
+    proof_us: Micros,
     /// Series still to be started: from this shard on, those that these filters did not match before.
     start: Option<StartStep>,
     taken: Taken,
@@ -103,6 +109,7 @@ impl Outgoing {
             writer: FrameWriter::starting_at(now.unsigned_abs()),
             credit: CREDIT_WINDOW / 4,
             sent_at: now,
+            proof_us: 0,
             start: None,
             taken: Taken::default(),
             sent: LinkCounts::default(),
@@ -199,7 +206,7 @@ impl Outgoing {
                 self.subscription.take(&mut state.taken, usize::MAX);
                 state.taken.defined().for_each(|series| state.writer.redefine(series));
             }
-            if state.taken.is_empty() && state.writer.is_empty() {
+            if state.taken.is_empty() && state.writer.is_empty() && !state.owes_proof(now) {
                 return;
             }
             let writer = &mut state.writer;
@@ -215,6 +222,10 @@ impl Outgoing {
             let rows = state.writer.rows();
             state.writer.finish(&mut message);
             state.sent_at = now;
+            state.proof_us = match rows {
+                0 => Some(state.proof_us * 4).filter(|next| *next <= PROOF_MAX_US).unwrap_or_default(),
+                _ => PROOF_US,
+            };
             state.sent.frames += 1;
             state.sent.readings += rows as u64;
             state.sent.bytes += (message.len() - codec::HEADER) as u64;
@@ -240,5 +251,12 @@ impl Outgoing {
     /// What became of the readings offered to the link.
     pub fn ledger(&self) -> Ledger {
         self.subscription.ledger()
+    }
+}
+
+impl OutState {
+    /// Whether the link has been quiet for so long that an empty frame is to show where its numbers stand.
+    fn owes_proof(&self, now: Micros) -> bool {
+        self.proof_us > 0 && now - self.sent_at >= self.proof_us
     }
 }
