@@ -104,7 +104,8 @@ fn a_link_and_its_contract_show_on_both_sides() {
         let looks = lines(&senza_at(endpoint, &["top", "--count", "2", "--every", "100ms", "--json"]));
         let delivered = |account: &Json| account["ledger"]["delivered"].as_u64() > Some(0);
         let accounts = looks[1]["subscriptions"].as_array()?;
-        (accounts.len() == 2 && accounts.iter().all(delivered)).then_some(looks)
+        let is_known = looks[1]["clocks"][0].is_object();
+        (accounts.len() == 2 && accounts.iter().all(delivered) && is_known).then_some(looks)
     });
     let accounts = exact_accounts(&looks);
     let (link, own) = (&accounts[0], &accounts[1]);
@@ -122,8 +123,16 @@ fn a_link_and_its_contract_show_on_both_sides() {
     let link = &links[0];
     assert_eq!((&link["from"], &link["to"], &link["frames_lost"]), (&json!("a"), &json!("b"), &json!(0)));
     assert!(link["readings_per_s"].is_f64() && link["bytes_per_s"].is_f64(), "{link}");
+    let hops = looks[1]["hops"].as_array().unwrap();
+    let remote = hops.iter().find(|hop| hop["hop"] == "remote" && hop["at"] == "b").unwrap();
+    assert!(remote["readings"].as_u64() > Some(0) && remote["impossible"] == 0, "{remote}");
+    let clock = &looks[1]["clocks"][0];
+    // Both nodes read one clock: it cannot be told to differ from itself.
+    assert!(clock["offset_us"].as_i64().map(i64::abs) <= clock["error_us"].as_i64(), "{clock}");
     let text = String::from_utf8(senza_at(endpoint, &["top", "--count", "1"]).stdout).unwrap();
-    for part in ["2 nodes, 2 sensors, 2 subscriptions", "a → b", "CONFLATED", "≤ 4/s of watched"] {
+    for part in
+        ["2 nodes, 2 sensors, 2 subscriptions", "a → b", "CONFLATED", "≤ 4/s of watched", "a → b link", "b remote"]
+    {
         assert!(text.contains(part), "{part} in\n{text}");
     }
     assert_eq!(senza_at(endpoint, &["top", "--every", "1ms"]).status.code(), Some(2));

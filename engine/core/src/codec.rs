@@ -70,6 +70,10 @@ pub struct Heard {
     pub credit: u64,
     /// The version of that life's interest that the beacon's sender holds.
     pub interest: u64,
+    /// What that life's last beacon said of when it was sent.
+    pub echo: Micros,
+    /// For how long the beacon's sender has had that one, microseconds.
+    pub held_us: u32,
 }
 
 /// What every node says of itself, every 0.8 s.
@@ -81,6 +85,8 @@ pub struct Beacon {
     pub sensors: u64,
     /// Hash over the digests of all its partitions.
     pub set_hash: u64,
+    /// When it was sent, by the sender's time of day. Echoed, it tells by how much two clocks differ.
+    pub sent: Micros,
     /// Whom the sender hears.
     pub heard: Vec<Heard>,
 }
@@ -319,11 +325,14 @@ fn put_beacon(beacon: &Beacon, out: &mut Vec<u8>) {
     for number in [beacon.number, beacon.sensors, beacon.set_hash] {
         out.extend_from_slice(&number.to_le_bytes());
     }
+    out.extend_from_slice(&beacon.sent.to_le_bytes());
     put16(beacon.heard.len(), out);
     for heard in &beacon.heard {
         put_life(&heard.life, out);
         out.extend_from_slice(&heard.credit.to_le_bytes());
         out.extend_from_slice(&heard.interest.to_le_bytes());
+        out.extend_from_slice(&heard.echo.to_le_bytes());
+        out.extend_from_slice(&heard.held_us.to_le_bytes());
     }
 }
 
@@ -474,10 +483,13 @@ fn body<'a>(kind: u8, input: &mut Reader<'a>) -> Result<Message<'a>> {
 
 fn beacon(input: &mut Reader<'_>) -> Result<Beacon> {
     let (number, sensors, set_hash) = (input.u64()?, input.u64()?, input.u64()?);
+    let sent = input.i64()?;
     let count = usize::from(input.u16()?);
-    let heard = input
-        .list(count, 26, |input| Ok(Heard { life: life(input)?, credit: input.u64()?, interest: input.u64()? }))?;
-    Ok(Beacon { number, sensors, set_hash, heard })
+    let heard = input.list(count, 38, |input| {
+        let (life, credit, interest) = (life(input)?, input.u64()?, input.u64()?);
+        Ok(Heard { life, credit, interest, echo: input.i64()?, held_us: input.u32()? })
+    })?;
+    Ok(Beacon { number, sensors, set_hash, sent, heard })
 }
 
 fn delta<'a>(input: &mut Reader<'a>) -> Result<Delta<'a>> {

@@ -169,10 +169,25 @@ impl FrameWriter {
         );
     }
 
-    /// Appends the body of the frame under way to `out`, and begins the next one.
-    pub fn finish(&mut self, out: &mut Vec<u8>) {
+    /// When the owner took the live readings of the frame under way: about `max` of them, evenly chosen, each with the number
+    /// of readings that it stands for.
+    pub fn sample(&self, max: usize, mut visit: impl FnMut(Micros, u64)) {
+        let Columns { kinds, received_times, .. } = &self.columns;
+        let stride = kinds.len().div_ceil(max.max(1)).max(1);
+        for (kinds, times) in kinds.chunks(stride).zip(received_times.chunks(stride)) {
+            let is_live = |kind: u8| kind & FLAG_START == 0 && kind & !FLAG_SKIPPED < KIND_GAP;
+            if let (Some(kind), Some(time)) = (kinds.first(), times.first())
+                && is_live(*kind)
+            {
+                visit(*time, kinds.len() as u64);
+            }
+        }
+    }
+
+    /// Appends the body of the frame under way to `out`, and begins the next one. `sent` is the time of day.
+    pub fn finish(&mut self, sent: Micros, out: &mut Vec<u8>) {
         self.number += 1;
-        self.columns.write(self.number, self.generation, out);
+        self.columns.write((self.number, self.generation, sent), out);
         self.columns.clear(self.entries);
     }
 
@@ -244,7 +259,7 @@ impl DeliveryWriter {
             self.writer.add(&item);
             taken += 1;
         }
-        self.writer.finish(out);
+        self.writer.finish(0, out);
         taken
     }
 
@@ -325,7 +340,7 @@ impl Columns {
         self.values.extend_from_slice(&slot.to_le_bytes());
     }
 
-    fn write(&self, number: u64, generation: u64, out: &mut Vec<u8>) {
+    fn write(&self, (number, generation, sent): (u64, u64, Micros), out: &mut Vec<u8>) {
         // Gaps have no time.
         let base_time = self.received_times.iter().copied().find(|time| *time != 0).unwrap_or_default();
         let same = self.received_times.iter().all(|time| *time == base_time);
@@ -338,6 +353,7 @@ impl Columns {
         out.reserve(64 + self.size() + flag(wide, 1) as usize * self.kinds.len() * 8);
         out.extend_from_slice(&number.to_le_bytes());
         out.extend_from_slice(&generation.to_le_bytes());
+        out.extend_from_slice(&sent.to_le_bytes());
         out.push(
             flag(wide, WIDE_TIMES)
                 | flag(mixed, MIXED_KINDS)
@@ -391,6 +407,8 @@ pub struct Frame<'a> {
     pub number: u64,
     /// A later one is higher.
     pub generation: u64,
+    /// When it was sent, by its sender's time of day; 0 where nobody says.
+    pub sent: Micros,
     /// How many entries were sent before it in this generation.
     pub entries_before: u64,
     /// What it says of series.
@@ -419,7 +437,7 @@ impl<'a> Frame<'a> {
     /// [`Error::Wire`] with the rule that is broken.
     pub fn parse(body: &'a [u8], node: &NodeName) -> Result<Self> {
         let mut input = Reader::new(body);
-        let (number, generation, flags) = (input.u64()?, input.u64()?, input.u8()?);
+        let (number, generation, sent, flags) = (input.u64()?, input.u64()?, input.i64()?, input.u8()?);
         if number > NUMBER_MAX {
             return Err(input.refuse("a frame number larger than allowed"));
         }
@@ -430,7 +448,7 @@ impl<'a> Frame<'a> {
         let count = input.u32()? as usize;
         let entries = input.list(count, 27, |input| entry(input, node))?;
         let rows = Rows::parse(&mut input, flags)?;
-        Ok(Self { number, generation, entries_before, entries, rows })
+        Ok(Self { number, generation, sent, entries_before, entries, rows })
     }
 
     /// How many rows it has.

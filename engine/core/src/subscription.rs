@@ -21,7 +21,7 @@ use crate::reading::{GapReason, Micros, Seq, Series, Value};
 use crate::row::Row;
 pub use contract::{Contract, Deadband, Ledger, Overflow, Pace, QUEUE_RANGE, Start, Want};
 use queue::Queue;
-pub use taken::{Item, Taken};
+pub use taken::{Item, Taken, Wait};
 
 /// One bounded queue between writers and one reader.
 #[derive(Debug)]

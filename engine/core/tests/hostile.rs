@@ -59,8 +59,9 @@ fn messages() -> Vec<Vec<u8>> {
         last: 9,
     };
     let beacon = |nodes: &[&str]| {
-        let heard = nodes.iter().map(|node| Heard { life: life(node), credit: 64, interest: 3 }).collect();
-        Message::Beacon(Beacon { number: 1, sensors: 2, set_hash: 3, heard })
+        let heard =
+            nodes.iter().map(|node| Heard { life: life(node), credit: 64, interest: 3, echo: 9, held_us: 1 }).collect();
+        Message::Beacon(Beacon { number: 1, sensors: 2, set_hash: 3, sent: 4, heard })
     };
     let slow = Want { pace: Pace::Interval(40_000), deadband: Deadband::Absolute(0.5), heartbeat_us: 9 };
     let messages = [

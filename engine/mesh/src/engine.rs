@@ -7,6 +7,7 @@
 mod cluster;
 mod demand;
 mod driven;
+mod latency;
 mod losses;
 mod mode;
 mod sensors;
@@ -36,6 +37,8 @@ use crate::transport::Transport;
 pub use demand::FOLLOWED_MAX;
 use demand::Followers;
 pub(crate) use demand::{FollowerId, Latest};
+pub use latency::HopView;
+use latency::Latencies;
 use losses::Losses;
 pub use losses::{FLAPPING_LOSSES, LOSS_MEMORY_US, LOSSES_MAX, Lost};
 use mode::InCharge;
@@ -231,6 +234,7 @@ pub struct Engine {
     paces: AtomicBool,
     dirty: AtomicBool,
     counters: Counters,
+    latencies: Latencies,
     rival: Mutex<Option<Life>>,
     takeover_holdoff_us: Micros,
     losses: Mutex<Losses>,
@@ -277,6 +281,7 @@ impl Engine {
             paces: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             counters: Counters::default(),
+            latencies: Latencies::default(),
             rival: Mutex::default(),
             takeover_holdoff_us: config.takeover_holdoff_us,
             losses: Mutex::default(),

@@ -190,6 +190,7 @@ impl Subscriber {
     pub fn read_batch(&mut self, timeout: Duration, mut visit: impl FnMut(Item<'_>)) -> usize {
         self.subscription.wait(timeout, false);
         self.subscription.take(&mut self.taken, usize::MAX);
+        self.engine.note_taken(&self.taken);
         let mut count = 0;
         self.taken.drain(|item| {
             count += 1;
@@ -216,6 +217,7 @@ impl Subscriber {
 
     fn refill(&mut self, max: usize) {
         self.subscription.take(&mut self.taken, max);
+        self.engine.note_taken(&self.taken);
         self.taken.deliveries(&mut self.deliveries);
     }
 }
@@ -225,10 +227,11 @@ impl Stream for Subscriber {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         if self.deliveries.is_empty() {
-            let Self { subscription, taken, deliveries, .. } = &mut *self;
+            let Self { engine, subscription, taken, deliveries, .. } = &mut *self;
             if subscription.poll_take(context, taken, TAKE).is_pending() {
                 return Poll::Pending;
             }
+            engine.note_taken(taken);
             taken.deliveries(deliveries);
         }
         Poll::Ready(self.deliveries.pop_front())

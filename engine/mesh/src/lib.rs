@@ -4,6 +4,7 @@
 //!
 //! - [`transport`]: the seam: opaque messages, hints of who is there.
 //! - [`clock`]: time, real or virtual.
+//! - [`latency`]: how long readings take, and by how much clocks differ.
 //! - [`ownership`]: what to say of one's own sensors, what to make of what others say.
 //! - [`relay`]: readings to whoever asked, and nothing else.
 //! - [`engine`]: joins these with the table, the directory and the fanout.
@@ -18,6 +19,7 @@ pub mod counters;
 pub mod driver;
 pub mod engine;
 pub mod handle;
+pub mod latency;
 pub mod network;
 pub mod ownership;
 pub mod relay;

@@ -18,6 +18,7 @@ use senza_core::directory::{Applied, Change, Directory, Owner, beats};
 use senza_core::fault::{self, Fault};
 use senza_core::{Epoch, Incarnation, Life, Micros, NodeName, SensorId};
 
+use crate::latency::ClockOffset;
 use crate::transport::Class;
 use contest::{Beaten, Contests, HealReport, note, notice};
 use peer::{Peer, Pull, Sweep};
@@ -84,6 +85,8 @@ pub enum Effect {
     Healed(Arc<HealReport>),
     /// Another life of this node's name speaks.
     Twin(Life),
+    /// By how much that life's clock differs from ours; nothing where a clock was set.
+    Clock(Life, Option<ClockOffset>),
     /// What a beacon says of the link to its sender.
     Link {
         /// Who says it.
@@ -326,12 +329,15 @@ impl Ownership {
         self.beacon_number += 1;
         let heard = self.peers.values().filter(|peer| now - peer.heard_at < self.timing.silence_us).map(|peer| {
             let (credit, interest) = host.link(&peer.life.node);
-            Heard { life: peer.life.clone(), credit, interest }
+            let (echo, at) = peer.beacon_of.unwrap_or_default();
+            let held_us = u32::try_from(now - at).unwrap_or(u32::MAX);
+            Heard { life: peer.life.clone(), credit, interest, echo, held_us }
         });
         let beacon = Beacon {
             number: self.beacon_number,
             sensors: directory.count(&self.me),
             set_hash: directory.set_hash(&self.me).unwrap_or_default(),
+            sent: host.now(),
             heard: heard.collect(),
         };
         codec::encode(self.me.incarnation, &Message::Beacon(beacon))
@@ -387,6 +393,7 @@ impl Ownership {
         let me = &self.me;
         let Some(peer) = self.peers.get_mut(&from.node) else { return };
         let mut beaten = Vec::new();
+        peer.beacon_of = Some((beacon.sent, now));
         let of_us = beacon.heard.iter().find(|heard| heard.life == *me);
         if of_us.is_some() {
             peer.named_at = now;
@@ -403,6 +410,11 @@ impl Ownership {
         }
         if let Some(heard) = of_us {
             effects.push(Effect::Link { life: from.clone(), credit: heard.credit, interest: heard.interest });
+            if heard.echo != 0 {
+                let held = Micros::from(heard.held_us);
+                let offset = peer.offsets.exchange(heard.echo, held, beacon.sent, host.now());
+                effects.push(Effect::Clock(from.clone(), offset));
+            }
         }
         let whole = directory.set_hash(from) == Some(beacon.set_hash) || fault::is_on(Fault::LostLastDelta);
         if !whole && peer.pulls.is_empty() && peer.may_ask(now, self.timing.retry_us) {

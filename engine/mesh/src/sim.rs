@@ -169,7 +169,7 @@ impl Cluster {
     pub fn rival(&mut self, node: &str, micros: Micros) {
         let me = self.engine(node).me().clone();
         let rival = Life { incarnation: me.incarnation + 1, ..me };
-        let beacon = Beacon { number: 1, sensors: 0, set_hash: 0, heard: Vec::new() };
+        let beacon = Beacon { number: 1, sensors: 0, set_hash: 0, sent: 0, heard: Vec::new() };
         self.network.speak(&rival.node, &codec::encode(rival.incarnation, &Message::Beacon(beacon)));
         self.run_for(micros);
         self.network.speak(&rival.node, &codec::encode(rival.incarnation, &Message::Bye));

@@ -1,8 +1,9 @@
-//! Contracts, ledgers and demand as JSON: what plain clients see of them.
+//! Contracts, ledgers, demand and latencies as JSON: what plain clients see of them.
 
 use senza_core::Filter;
 use senza_core::subscription::{Contract, Deadband, Ledger, Overflow, Pace, Start, Want};
-use senza_mesh::engine::Account;
+use senza_mesh::engine::{Account, HopView};
+use senza_mesh::latency::ClockOffset;
 use serde_json::{Map, Value as Json, json};
 
 /// One account: who it delivers to, what that wants, by which contract, and what became of every reading.
@@ -20,6 +21,30 @@ pub fn account(account: &Account) -> Json {
 /// it shows in the accounts.
 pub fn demand(demand: Option<Want>) -> Json {
     demand.map_or(json!("none"), |want| pace(want.pace))
+}
+
+/// Percentiles of a hop, by name.
+const PERCENTILES: [(&str, f64); 4] = [("p50_us", 0.5), ("p90_us", 0.9), ("p99_us", 0.99), ("p999_us", 0.999)];
+
+/// How long one part of the way took, microseconds.
+pub fn hop(view: &HopView) -> Json {
+    let histogram = view.latency.histogram();
+    let mut hop = json!({
+        "hop": view.hop.as_str(),
+        "node": view.node.as_ref().map(senza_core::NodeName::as_str),
+        "readings": histogram.len(),
+        "impossible": view.latency.impossible(),
+        "max_us": histogram.max(),
+    });
+    for (name, quantile) in PERCENTILES {
+        hop[name] = histogram.value_at_quantile(quantile).into();
+    }
+    hop
+}
+
+/// By how much another node's clock differs.
+pub fn clock(node: &str, offset: ClockOffset) -> Json {
+    json!({ "node": node, "offset_us": offset.micros, "error_us": offset.error })
 }
 
 fn pace(pace: Pace) -> Json {

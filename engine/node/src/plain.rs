@@ -221,12 +221,13 @@ impl Plain {
     fn node_pages(&self, path: &str) -> Vec<PlainReply> {
         let me = self.me();
         let Ok(pattern) = Pattern::new(path) else { return Vec::new() };
-        let pages: [(String, Page); 5] = [
+        let pages: [(String, Page); 6] = [
             (me.to_string(), Self::node_record),
             (format!("{me}/stats"), Self::stats),
             (format!("{me}/links"), Self::links),
             (format!("{me}/heals"), Self::heals),
             (format!("{me}/subscriptions"), Self::subscriptions),
+            (format!("{me}/latency"), Self::latency),
         ];
         let asked = pages.iter().filter(|(page, _)| pattern.matches(page));
         asked.map(|(page, json)| reply(format!("{}/nodes/{page}", self.root), json(self).to_string())).collect()
@@ -235,6 +236,14 @@ impl Plain {
     /// Every subscription and every link's queue with its ledger, the oldest first.
     fn subscriptions(&self) -> Json {
         self.engine.accounts().iter().take(REPLIES_MAX).map(accounts::account).collect()
+    }
+
+    /// How long readings took, hop by hop, and by how much the others' clocks differ.
+    fn latency(&self) -> Json {
+        let hops: Vec<Json> = self.engine.latencies().iter().map(accounts::hop).collect();
+        let clocks = self.engine.clocks();
+        let clocks: Vec<Json> = clocks.iter().map(|(node, offset)| accounts::clock(node.as_str(), *offset)).collect();
+        json!({ "hops": hops, "clocks": clocks })
     }
 
     fn node_record(&self) -> Json {

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
 use super::contract::{Contract, Deadband, Ledger, Overflow, Pace, Start, Want};
-use super::taken::Taken;
+use super::taken::{Taken, Wait};
 use crate::history::Sample;
 use crate::reading::{Micros, Seq, Series, Value};
 use crate::row::{self, Row};
@@ -24,6 +24,8 @@ pub(super) struct Queue {
     values: VecDeque<Value>,
     /// The place of the first row, counted over all that ever came.
     head: u64,
+    /// When rows were offered: runs of places, in order.
+    offers: VecDeque<Offer>,
     /// Gaps among the rows.
     gaps: usize,
     /// Rows among the rows that gave way to newer ones.
@@ -49,6 +51,14 @@ pub(super) struct Queue {
     nudged: bool,
     has_waiter: bool,
     waker: Option<Waker>,
+}
+
+/// Rows that were offered at one time, by their places.
+#[derive(Clone, Copy, Debug)]
+struct Offer {
+    from: u64,
+    to: u64,
+    at: Micros,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +98,7 @@ impl Queue {
             rows: VecDeque::new(),
             values: VecDeque::new(),
             head: 0,
+            offers: VecDeque::new(),
             gaps: 0,
             holes: 0,
             details: Vec::new(),
@@ -148,8 +159,7 @@ impl Queue {
         if let Some(detail) = self.details.get_mut(series as usize) {
             *detail = None;
         }
-        let end = self.head + self.rows.len() as u64;
-        self.free.push_back((series, end));
+        self.free.push_back((series, self.end()));
     }
 }
 
@@ -165,16 +175,40 @@ impl Queue {
         if let Some(seen) = &mut self.starting {
             seen.extend(rows.iter().map(|row| row.series));
         }
+        let from = self.end();
         if self.simple && self.rows.len() + rows.len() <= self.contract.queue_max && self.losses.is_empty() {
             self.rows.extend(rows);
             self.values.extend(values.drain(..));
             self.ledger.queued += rows.len() as u64;
-            return;
+            return self.note_offer(from, now);
         }
         let mut values = values.drain(..);
         for row in rows {
             let value = row.has_value_beside().then(|| values.next()).flatten();
             self.live(*row, value, now);
+        }
+        self.note_offer(from, now);
+    }
+
+    /// The place after the last row.
+    fn end(&self) -> u64 {
+        self.head + self.rows.len() as u64
+    }
+
+    /// Notes when the rows from a place on were offered. There are no more notes than rows, and none of a time twice.
+    fn note_offer(&mut self, from: u64, at: Micros) {
+        let to = self.end();
+        if from == to {
+            return;
+        }
+        match self.offers.back_mut() {
+            Some(last) if last.at == at && last.to == from => last.to = to,
+            _ => {
+                while self.offers.front().is_some_and(|first| first.to <= self.head) {
+                    self.offers.pop_front();
+                }
+                self.offers.push_back(Offer { from, to, at });
+            }
         }
     }
 
@@ -425,6 +459,7 @@ impl Queue {
 
     pub(super) fn release_due(&mut self, now: Micros) -> bool {
         let mut released = false;
+        let from = self.end();
         while let Some((due, series)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, series));
             let detail = self.details.get_mut(series as usize).and_then(Option::as_mut);
@@ -434,6 +469,9 @@ impl Queue {
                 self.note_handed(&row, now);
                 released = true;
             }
+        }
+        if now != Micros::MAX {
+            self.note_offer(from, now);
         }
         released
     }
@@ -502,7 +540,7 @@ impl Queue {
             self.losses.drain(&mut taken.before);
         }
         let waiting = self.rows.len() - self.gaps - self.holes;
-        let mut count = waiting;
+        let (mut count, head) = (waiting, self.head);
         if waiting <= max {
             std::mem::swap(&mut self.rows, &mut taken.rows);
             std::mem::swap(&mut self.values, &mut taken.values);
@@ -512,12 +550,25 @@ impl Queue {
             count = max;
             self.take_some(taken, max);
         }
+        self.note_waits(head, taken);
         self.ledger.queued -= count as u64;
         self.ledger.delivered += count as u64;
         if self.rows.is_empty() {
             self.losses.drain(&mut taken.after);
         }
         !self.closed || !taken.is_empty()
+    }
+
+    /// Says since when the rows from a place up to the head waited.
+    fn note_waits(&mut self, from: u64, taken: &mut Taken) {
+        while let Some(offer) = self.offers.front().copied().filter(|offer| offer.from < self.head) {
+            let count = offer.to.min(self.head).saturating_sub(offer.from.max(from));
+            taken.waits.extend((count > 0).then_some(Wait { since: offer.at, count }));
+            if offer.to > self.head {
+                return;
+            }
+            self.offers.pop_front();
+        }
     }
 
     fn take_some(&mut self, taken: &mut Taken, max: usize) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::reading::{Delivery, Gap, Reading, Seq, Series, Value};
+use crate::reading::{Delivery, Gap, Micros, Reading, Seq, Series, Value};
 use crate::row::{self, Row};
 
 /// A reader's side of a queue. It keeps the series' numbers from one take to the next: use one for all takes of a
@@ -16,9 +16,19 @@ pub struct Taken {
     /// Gaps that come after all rows.
     pub(super) after: VecDeque<Row>,
     pub(super) values: VecDeque<Value>,
+    pub(super) waits: Vec<Wait>,
     dictionary: Vec<Option<Arc<Series>>>,
     /// Numbers that stand for another series since the take before.
     defined: Vec<u32>,
+}
+
+/// Live readings that were offered to the queue at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// When: the time that the writer gave.
+    pub since: Micros,
+    /// How many of them were taken.
+    pub count: u64,
 }
 
 /// One thing taken, by reference.
@@ -97,6 +107,29 @@ impl Taken {
         values.drain(..beside);
     }
 
+    /// Since when what was taken had waited. Where a newer reading took an older one's place, since the older one came.
+    pub fn waits(&self) -> &[Wait] {
+        &self.waits
+    }
+
+    /// Looks at about `max` live readings, evenly chosen, or at all where there are fewer: each with the number of
+    /// readings that it stands for.
+    pub fn sample(&self, max: usize, mut visit: impl FnMut(&Arc<Series>, &Row, u64)) {
+        let stride = self.rows.len().div_ceil(max.max(1)).max(1);
+        let mut left = self.rows.len();
+        for row in self.rows.iter().step_by(stride) {
+            let stands_for = left.min(stride);
+            left -= stands_for;
+            if !row.is_gap()
+                && !row.is_start()
+                && !row.is_hole()
+                && let Some(series) = self.series(row.series)
+            {
+                visit(series, row, stands_for as u64);
+            }
+        }
+    }
+
     /// Numbers that stand for another series than in the take before.
     pub fn defined(&self) -> impl Iterator<Item = u32> {
         self.defined.iter().copied()
@@ -117,6 +150,7 @@ impl Taken {
         self.rows.clear();
         self.after.clear();
         self.values.clear();
+        self.waits.clear();
     }
 
     pub(super) fn define(&mut self, series: impl Iterator<Item = (u32, Arc<Series>)>) {

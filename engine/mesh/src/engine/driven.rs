@@ -99,7 +99,7 @@ impl Engine {
             }
             link.stepped(&step, self.table.shard_count());
         }
-        link.pump(self.me.incarnation, self.clock.steady(), &mut |message| {
+        link.pump(self.me.incarnation, self.clock.as_ref(), &mut |message| {
             self.transport.send(node, Class::Frame, Bytes::from(message));
         });
     }
@@ -154,7 +154,8 @@ impl Engine {
                     senza_core::directory::beats((owner.epoch, &owner.life.node), (series.epoch, &series.node))
                 })
         };
-        let local = Local { fanout: &self.fanout, moves: &self.moves, fenced: &fenced };
+        let (time, clock) = (self.clock.now(), self.clock_of(&life.node));
+        let local = Local { fanout: &self.fanout, moves: &self.moves, fenced: &fenced, time, clock };
         let link = self.relay.incoming(life);
         let after = link.lock().frame(body, &local, now);
         match after {
@@ -225,8 +226,10 @@ impl Engine {
                     tracing::info!(node = %life.node, incarnation = life.incarnation, "node up");
                     self.send_interest_again(&life.node);
                 }
+                Effect::Clock(life, offset) => self.set_clock_of(&life, offset),
                 Effect::Down(life) => {
                     tracing::info!(node = %life.node, incarnation = life.incarnation, "node down");
+                    self.set_clock_of(&life, None);
                     self.shut(&life.node);
                 }
                 Effect::Forgotten(life) => self.relay.forget(&life, &self.fanout),

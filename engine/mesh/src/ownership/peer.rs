@@ -9,6 +9,7 @@ use senza_core::{Life, Micros};
 
 use super::contest::Heal;
 use super::{Effect, Host};
+use crate::latency::OffsetFilter;
 use crate::transport::Class;
 
 pub(super) struct Peer {
@@ -19,6 +20,9 @@ pub(super) struct Peer {
     pub(super) heard_at: Micros,
     /// When it last said that it hears us; at first when it was first heard.
     pub(super) named_at: Micros,
+    /// When its last beacon was sent, by its clock, and when that came.
+    pub(super) beacon_of: Option<(Micros, Micros)>,
+    pub(super) offsets: OffsetFilter,
     pub(super) digest_asked: Option<Micros>,
     pub(super) synced: bool,
     pub(super) wanted: BTreeSet<u8>,
@@ -57,6 +61,8 @@ impl Peer {
             down_at: 0,
             heard_at: now,
             named_at: now,
+            beacon_of: None,
+            offsets: OffsetFilter::default(),
             digest_asked: Some(now),
             synced: false,
             wanted: BTreeSet::new(),

@@ -17,6 +17,7 @@ use senza_core::{Filter, GapReason, Life, Micros, SensorId, Seq, Series, Value};
 use super::CREDIT_WINDOW;
 use super::numbers::{Numbers, Slot};
 use super::outgoing::LinkCounts;
+use crate::latency::{ClockOffset, Latency};
 
 /// A generation of so long named every series that its sender still has.
 const STALE_US: Micros = 60_000_000;
@@ -47,6 +48,8 @@ pub struct Incoming {
     by_sensor: HashMap<SensorId, Vec<u32>, RandomState>,
     outbox: Outbox,
     counts: LinkCounts,
+    /// From the other's sending until frames were taken in.
+    latency: Latency,
 }
 
 /// What is known of one relayed series.
@@ -86,6 +89,10 @@ pub struct Local<'a> {
     pub moves: &'a Moves,
     /// Whether a series stands under a beaten claim.
     pub fenced: &'a dyn Fn(&Series) -> bool,
+    /// The time of day.
+    pub time: Micros,
+    /// By how much the sender's differs.
+    pub clock: ClockOffset,
 }
 
 /// Counts changes of owners, by partition of the directory, and of lives: what a series was held against stands while
@@ -138,6 +145,7 @@ impl Incoming {
             by_sensor: HashMap::default(),
             outbox: Outbox::default(),
             counts: LinkCounts::default(),
+            latency: Latency::default(),
         }
     }
 
@@ -163,6 +171,10 @@ impl Incoming {
         self.counts.frames += 1;
         self.counts.bytes += body.len() as u64;
         self.counts.readings += frame.len() as u64;
+        if frame.sent != 0 && !frame.is_empty() {
+            let (sent, error) = local.clock.ours(frame.sent);
+            self.latency.record(local.time.saturating_sub(sent), error, frame.len() as u64);
+        }
         if frame.entries_before != self.entries {
             // An entry was lost: any number may stand for another series now.
             self.counts.refused += frame.len() as u64;
@@ -350,6 +362,11 @@ impl Incoming {
     /// not used again yet.
     pub fn series(&self) -> usize {
         self.states.len() - self.free.len()
+    }
+
+    /// How long frames took from the other's sending until they were taken in, by their readings.
+    pub fn latency(&self) -> Latency {
+        self.latency.clone()
     }
 
     /// What was received.

@@ -11,6 +11,8 @@ use senza_core::subscription::{Contract, Ledger, Subscription, Taken};
 use senza_core::{GapReason, Incarnation, Life, Micros, SensorId, Series};
 
 use super::{CREDIT_WINDOW, FRAME_BYTES, OUT_QUEUE_MAX};
+use crate::clock::Clock;
+use crate::latency::Latency;
 
 /// A link without credit sends a frame all the same after so long: all that were on their way may be lost, and then
 /// nobody would ever grant more.
@@ -19,6 +21,8 @@ const PROBE_US: Micros = 200_000;
 /// [`PROOF_MAX_US`]: its number shows whether the last frame with rows came, which nothing else would.
 const PROOF_US: Micros = 250_000;
 const PROOF_MAX_US: Micros = 64_000_000;
+/// Readings of a frame whose latency is looked at.
+const SAMPLES: usize = 64;
 
 /// The sending side of one link.
 pub struct Outgoing {
@@ -45,6 +49,8 @@ pub(super) struct OutState {
     start: Option<StartStep>,
     taken: Taken,
     sent: LinkCounts,
+    /// From the table until they were sent.
+    latency: Latency,
 }
 
 /// Where the start of an interest stands.
@@ -113,6 +119,7 @@ impl Outgoing {
             start: None,
             taken: Taken::default(),
             sent: LinkCounts::default(),
+            latency: Latency::default(),
         };
         Self { life, subscription: Arc::new(Subscription::new(contract)), state: Mutex::new(state) }
     }
@@ -196,9 +203,9 @@ impl Outgoing {
         !self.subscription.is_closed()
     }
 
-    /// Writes what is queued into frames, as far as credit goes, and hands each to `send`. `now` is a time that never
-    /// goes back.
-    pub fn pump(&self, incarnation: Incarnation, now: Micros, send: &mut dyn FnMut(Vec<u8>)) {
+    /// Writes what is queued into frames, as far as credit goes, and hands each to `send`.
+    pub fn pump(&self, incarnation: Incarnation, clock: &dyn Clock, send: &mut dyn FnMut(Vec<u8>)) {
+        let now = clock.steady();
         let mut guard = self.state.lock();
         let state = &mut *guard;
         while state.writer.number() < state.credit || now - state.sent_at >= PROBE_US {
@@ -219,8 +226,10 @@ impl Outgoing {
             });
             let mut message = Vec::with_capacity(FRAME_BYTES + 1024);
             codec::begin(codec::KIND_FRAME, incarnation, &mut message);
-            let rows = state.writer.rows();
-            state.writer.finish(&mut message);
+            let (rows, sent) = (state.writer.rows(), clock.now());
+            let latency = &mut state.latency;
+            state.writer.sample(SAMPLES, |received, count| latency.record(sent.saturating_sub(received), 0, count));
+            state.writer.finish(sent, &mut message);
             state.sent_at = now;
             state.proof_us = match rows {
                 0 => Some(state.proof_us * 4).filter(|next| *next <= PROOF_MAX_US).unwrap_or_default(),
@@ -246,6 +255,11 @@ impl Outgoing {
     /// What was sent.
     pub fn counts(&self) -> LinkCounts {
         self.state.lock().sent
+    }
+
+    /// How long readings took from the table until they were sent.
+    pub fn latency(&self) -> Latency {
+        self.state.lock().latency.clone()
     }
 
     /// What became of the readings offered to the link.

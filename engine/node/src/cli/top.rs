@@ -46,6 +46,7 @@ struct Pages {
     stats: Json,
     links: Json,
     accounts: Json,
+    latency: Json,
 }
 
 pub(crate) fn top(args: &TopArgs) -> Outcome {
@@ -87,6 +88,7 @@ fn look(client: &Client, args: &ClientArgs) -> Result<Look, Failure> {
             "stats" => pages.stats = json,
             "links" => pages.links = json,
             "subscriptions" => pages.accounts = json,
+            "latency" => pages.latency = json,
             _ => {}
         }
     }
@@ -147,10 +149,21 @@ fn report(before: &Look, now: &Look) -> Json {
             accounts.push(told);
         }
     }
+    let (hops, clocks) = (of_pages(now, "hops"), of_pages(now, "clocks"));
     json!({
-        "at_us": SystemClock.now(), "nodes": nodes, "links": links, "subscriptions": accounts,
-        "silent": silent(now),
+        "at_us": SystemClock.now(), "nodes": nodes, "links": links, "subscriptions": accounts, "hops": hops,
+        "clocks": clocks, "silent": silent(now),
     })
+}
+
+/// The entries of one list of all latency pages, each with the node that says it as `at`.
+fn of_pages(now: &Look, name: &str) -> Vec<Json> {
+    let of_node = |(node, pages): (&String, &Pages)| -> Vec<Json> {
+        let mut entries = list(&pages.latency[name]).to_vec();
+        entries.iter_mut().for_each(|entry| entry["at"] = node.as_str().into());
+        entries
+    };
+    now.nodes.iter().flat_map(of_node).collect()
 }
 
 /// Nodes that others see and that did not answer.
@@ -247,9 +260,28 @@ fn blocks(report: &Json) -> Vec<Vec<String>> {
         ];
         blocks.push(columns(head, accounts.iter().map(of_account).collect()));
     }
+    let hops: Vec<&Json> = list(&report["hops"]).iter().filter(|hop| number(hop, "readings") > 0).collect();
+    if !hops.is_empty() {
+        let head = ["LATENCY", "READINGS", "p50 µs", "p90", "p99", "p99.9", "MAX", "IMPOSSIBLE"];
+        blocks.push(columns(head, hops.into_iter().map(of_hop).collect()));
+    }
     // An empty line before each but the first.
     blocks.iter_mut().skip(1).for_each(|block| block.insert(0, String::new()));
     blocks
+}
+
+/// A hop as a row: where, how many, how long.
+fn of_hop(hop: &Json) -> [String; 8] {
+    let (at, name) = (text(hop, "at"), text(hop, "hop"));
+    let way = match (name, hop["node"].as_str()) {
+        ("link", Some(from)) => format!("{from} → {at} link"),
+        (_, Some(to)) => format!("{at} → {to} {name}"),
+        (_, None) => format!("{at} {name}"),
+    };
+    let of = |column| number(hop, column).to_string();
+    let [readings, p50, p90, p99] = ["readings", "p50_us", "p90_us", "p99_us"].map(of);
+    let [p999, max, impossible] = ["p999_us", "max_us", "impossible"].map(of);
+    [way, readings, p50, p90, p99, p999, max, impossible]
 }
 
 fn per_second(rate: &Json) -> String {
@@ -286,6 +318,10 @@ mod tests {
                   "ledger": { "offered": offered, "delivered": 4, "queued": offered - 4, "dropped": 2 } },
                 { "id": 8, "to": null, "wanted": [{ "pace": "every" }], "ledger": { "offered": 1, "delivered": 1 } },
             ]),
+            latency: json!({ "hops": [
+                { "hop": "link", "node": "c", "readings": 9, "p50_us": 80, "max_us": 99 },
+                { "hop": "remote", "node": null, "readings": 0 },
+            ], "clocks": [{ "node": "c", "offset_us": -3 }] }),
         }
     }
 
@@ -334,6 +370,9 @@ mod tests {
         {
             assert!(whole.contains(part), "{part} in\n{whole}");
         }
+        assert!(whole.contains("c → a link  9"), "{whole}");
+        assert!(!whole.contains("remote"), "nothing was measured there:\n{whole}");
+        assert_eq!(told["clocks"], json!([{ "node": "c", "offset_us": -3, "at": "a" }]));
         let low = screen(&told, 6);
         assert_eq!(low.len(), 5, "{low:?}");
         assert!(low[4].starts_with("… and "), "{low:?}");
