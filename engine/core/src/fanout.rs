@@ -17,7 +17,7 @@ use parking_lot::RwLock;
 use crate::error::{Error, Result};
 use crate::history::Sample;
 use crate::key::{Filter, SeriesPath};
-use crate::reading::{Micros, SensorId, Series};
+use crate::reading::{EndReason, Micros, SensorId, Seq, Series};
 use crate::row::Row;
 use crate::subscription::{Pace, Subscription, Want};
 pub use outbox::Outbox;
@@ -308,6 +308,14 @@ impl Watchers {
         self.targets.as_deref().unwrap_or_default()
     }
 
+    /// Tells those who have had readings of the series that it is over, and the number of its last reading. Called under
+    /// the series' lock.
+    pub fn end(&self, last: Seq, reason: EndReason) {
+        for target in self.list() {
+            target.subscription.end(target.series, last, reason);
+        }
+    }
+
     /// The series' number in a subscription's queue, where it is resolved there.
     pub fn number_in(&self, subscription: &Arc<Subscription>) -> Option<u32> {
         self.list().iter().find(|target| Arc::ptr_eq(&target.subscription, subscription)).map(|target| target.series)
@@ -355,6 +363,11 @@ impl Target {
     /// Whether the newest reading alone is enough here.
     pub fn takes_latest(&self) -> bool {
         self.want.pace != Pace::Every
+    }
+
+    /// Whether nothing may be left out here.
+    pub fn wants_every(&self) -> bool {
+        self.want.is_every()
     }
 
     fn offer(&self, sample: &Sample, now: Micros) {

@@ -15,12 +15,12 @@ use hashbrown::HashMap;
 use crate::codec::{Reader, text8, text16};
 use crate::error::{Error, Result};
 use crate::reading::{
-    AttributeId, Delivery, Epoch, GapReason, Micros, NodeName, Reading, SensorId, SensorType, Seq, Series, SeriesKind,
-    Value,
+    AttributeId, Delivery, EndReason, Epoch, GapReason, Micros, NodeName, Reading, SensorId, SensorType, Seq, Series,
+    SeriesKind, Value,
 };
 use crate::row::{
-    FLAG_SKIPPED, FLAG_START, KIND_BOOL, KIND_BYTES, KIND_F64, KIND_GAP, KIND_I64, KIND_JSON, KIND_TEXT, KIND_VECTOR,
-    Row, encode,
+    FLAG_SKIPPED, FLAG_START, KIND_BOOL, KIND_BYTES, KIND_END, KIND_F64, KIND_GAP, KIND_I64, KIND_JSON, KIND_TEXT,
+    KIND_VECTOR, Row, encode,
 };
 use crate::subscription::Item;
 
@@ -210,9 +210,10 @@ impl FrameWriter {
         self.sent[at] = Sent { era: self.era, base, first, frame: self.number + 1 };
         self.entries += 1;
         self.columns.entry(row.series, series, base);
-        // The reading itself comes next: whoever missed it gets it.
-        let to = base.min(row.seq.wrapping_sub(1));
-        if replayed.is_some_and(|first| first < to) && i32::try_from(base.wrapping_sub(first)).is_ok() {
+        // The reading itself comes next: whoever missed it gets it. A gap that is empty then still says what was sent; none
+        // can say that nothing was heard before the number 1.
+        let to = if row.seq > 1 { base.min(row.seq - 1) } else { base };
+        if replayed.is_some_and(|first| first < base) && i32::try_from(base.wrapping_sub(first)).is_ok() {
             let seq = (first + 1).wrapping_sub(base) as u32;
             let times = (row.source_time, row.received_time);
             self.columns.push(row.series, seq, times, KIND_GAP + GapReason::Link as u8, to);
@@ -274,6 +275,7 @@ impl DeliveryWriter {
             Delivery::Reading(reading) => (reading_row(reading), Some(reading.value.clone()), None),
             Delivery::Start(reading, at) => (reading_row(reading).start(), Some(reading.value.clone()), Some(*at)),
             Delivery::Gap(gap) => (Row::gap(number, gap.from, gap.to, gap.reason), None, None),
+            Delivery::End(end) => (Row::end(number, end.last, end.reason), None, None),
         }
     }
 }
@@ -282,6 +284,7 @@ fn series_of(delivery: &Delivery) -> &Arc<Series> {
     match delivery {
         Delivery::Reading(reading) | Delivery::Start(reading, _) => &reading.series,
         Delivery::Gap(gap) => &gap.series,
+        Delivery::End(end) => &end.series,
     }
 }
 
@@ -476,6 +479,7 @@ impl<'a> Frame<'a> {
                 KIND_F64 | KIND_I64 => None,
                 KIND_BOOL if slot <= 1 => None,
                 KIND_TEXT | KIND_JSON | KIND_BYTES | KIND_VECTOR => Some(beside(kind, slot, &mut blob)?),
+                KIND_END if EndReason::from_wire(slot).is_some() => None,
                 gap if gap >= KIND_GAP && GapReason::from_wire(gap - KIND_GAP).is_some() => None,
                 _ => return Err(blob.refuse("an unknown kind of row")),
             };

@@ -33,6 +33,6 @@ pub mod table;
 pub use error::{Error, Result};
 pub use key::Filter;
 pub use reading::{
-    AttributeId, Delivery, Epoch, Gap, GapReason, Incarnation, Life, Micros, NodeName, Reading, SensorId, SensorType,
-    Seq, Series, SeriesKind, Value,
+    AttributeId, Delivery, End, EndReason, Epoch, Gap, GapReason, Incarnation, Life, Micros, NodeName, Reading,
+    SensorId, SensorType, Seq, Series, SeriesKind, Value,
 };

@@ -302,12 +302,17 @@ pub enum GapReason {
     Relay = 1,
     /// A frame between two nodes was lost.
     Link = 2,
+    /// They came under a claim that was beaten already, and were refused.
+    Beaten = 3,
 }
 
 impl GapReason {
+    /// Every reason, by its wire byte.
+    pub const ALL: [Self; 4] = [Self::Overflow, Self::Relay, Self::Link, Self::Beaten];
+
     /// The reason that a wire byte names, if it names one.
     pub fn from_wire(byte: u8) -> Option<Self> {
-        [GapReason::Overflow, GapReason::Relay, GapReason::Link].into_iter().find(|reason| *reason as u8 == byte)
+        Self::ALL.into_iter().find(|reason| *reason as u8 == byte)
     }
 
     /// The reason as a word for people and JSON.
@@ -316,8 +321,45 @@ impl GapReason {
             GapReason::Overflow => "overflow",
             GapReason::Relay => "relay",
             GapReason::Link => "link",
+            GapReason::Beaten => "beaten",
         }
     }
+}
+
+/// Why no more readings of a series come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum EndReason {
+    /// The sensor was unregistered.
+    Unregistered = 0,
+    /// Another node owns the sensor now; its readings go on under another epoch.
+    Moved = 1,
+}
+
+impl EndReason {
+    /// The reason that a wire number names, if it names one.
+    pub fn from_wire(number: u64) -> Option<Self> {
+        [Self::Unregistered, Self::Moved].into_iter().find(|reason| *reason as u64 == number)
+    }
+
+    /// The reason as a word for people and JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unregistered => "unregistered",
+            Self::Moved => "moved",
+        }
+    }
+}
+
+/// A series is over at its owner, which said how far its numbers go: all up to there were delivered or told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    /// Which series.
+    pub series: Arc<Series>,
+    /// The number of its last reading.
+    pub last: Seq,
+    /// Why.
+    pub reason: EndReason,
 }
 
 /// Told loss: these readings of a series will not come.
@@ -350,6 +392,8 @@ pub enum Delivery {
     Start(Reading, Seq),
     /// Readings that were lost, told before the next one of their series.
     Gap(Gap),
+    /// No more of a series comes. A node that crashes tells none.
+    End(End),
 }
 
 #[cfg(test)]

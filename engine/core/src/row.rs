@@ -4,7 +4,7 @@
 //! their rows, in the order of the rows.
 
 use crate::history::Sample;
-use crate::reading::{GapReason, Micros, Seq, Value};
+use crate::reading::{EndReason, GapReason, Micros, Seq, Value};
 
 /// Kinds of rows: values as in `docs/PROTOCOL.md`; from [`KIND_GAP`] on gaps, by their reason.
 pub const KIND_F64: u8 = 0;
@@ -22,6 +22,8 @@ pub const KIND_VECTOR: u8 = 5;
 pub const KIND_JSON: u8 = 6;
 /// A gap: `seq` is its first number, the slot its last. The reason is added.
 pub const KIND_GAP: u8 = 16;
+/// The end of a series: `seq` is its last number, the slot says why it ended.
+pub const KIND_END: u8 = 24;
 
 /// Set on a row that is a start: the latest reading when somebody began to listen. The series' counter then travels
 /// beside it in a queue, as its dictionary entry's base in a frame.
@@ -68,6 +70,11 @@ impl Row {
         Self { series, kind: KIND_GAP + reason as u8, seq: from, slot: to, ..Self::default() }
     }
 
+    /// The row of a series' end.
+    pub fn end(series: u32, last: Seq, reason: EndReason) -> Self {
+        Self { series, kind: KIND_END, seq: last, slot: reason as u64, ..Self::default() }
+    }
+
     /// A row from its parts, as a frame holds them.
     pub fn from_parts(series: u32, kind: u8, seq: Seq, times: (Micros, Micros), slot: u64) -> Self {
         Self { series, kind, seq, source_time: times.0, received_time: times.1, slot }
@@ -83,6 +90,11 @@ impl Row {
         self.kind
     }
 
+    /// Whether it is a reading: neither a gap nor an end.
+    pub fn is_reading(&self) -> bool {
+        self.kind() < KIND_GAP
+    }
+
     /// Whether it is a gap; its reason.
     pub fn gap_reason(&self) -> Option<GapReason> {
         self.kind().checked_sub(KIND_GAP).and_then(GapReason::from_wire)
@@ -90,7 +102,12 @@ impl Row {
 
     /// Whether it is a gap.
     pub fn is_gap(&self) -> bool {
-        self.kind() >= KIND_GAP
+        (KIND_GAP..KIND_END).contains(&self.kind())
+    }
+
+    /// Whether it is a series' end; why.
+    pub fn end_reason(&self) -> Option<EndReason> {
+        (self.kind() == KIND_END).then(|| EndReason::from_wire(self.slot)).flatten()
     }
 
     /// Whether its value travels beside it.

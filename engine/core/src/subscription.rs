@@ -17,7 +17,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::history::Sample;
-use crate::reading::{GapReason, Micros, Seq, Series, Value};
+use crate::reading::{EndReason, GapReason, Micros, Seq, Series, Value};
 use crate::row::Row;
 pub use contract::{Contract, Deadband, Ledger, Overflow, Pace, QUEUE_RANGE, Start, Want};
 use queue::Queue;
@@ -94,6 +94,13 @@ impl Subscription {
     pub fn tell(&self, series: u32, from: Seq, to: Seq, reason: GapReason) {
         let mut queue = self.queue.lock();
         queue.tell(Row::gap(series, from, to, reason));
+        self.wake(queue);
+    }
+
+    /// Tells that no more of a series comes, and the number of its last reading. What is held back of it comes before.
+    pub fn end(&self, series: u32, last: Seq, reason: EndReason) {
+        let mut queue = self.queue.lock();
+        queue.end(Row::end(series, last, reason));
         self.wake(queue);
     }
 

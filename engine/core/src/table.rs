@@ -222,14 +222,25 @@ impl<W: Default> Table<W> {
     /// Ends one registration of the claim `epoch`; the last one's end removes the sensor, and `true` is answered.
     /// A sensor under another claim is left alone.
     pub fn release(&self, sensor: &str, epoch: Epoch) -> bool {
+        self.release_with(sensor, epoch, |_, _, _| {})
+    }
+
+    /// [`release`](Self::release), handing each series of a sensor that is removed to `ended` with its last seq and what
+    /// hangs there, under the shard lock: no reading of it comes after.
+    pub fn release_with(&self, sensor: &str, epoch: Epoch, mut ended: impl FnMut(&Arc<Series>, Seq, &mut W)) -> bool {
         let (shard_at, hash) = self.place(sensor);
-        self.shards[shard_at].lock().end(hash, sensor, epoch, false)
+        self.shards[shard_at].lock().end(hash, sensor, epoch, false, &mut ended)
     }
 
     /// Removes the sensor whatever its registrations, if it still stands under the claim `epoch`.
     pub fn remove(&self, sensor: &str, epoch: Epoch) -> bool {
+        self.remove_with(sensor, epoch, |_, _, _| {})
+    }
+
+    /// [`remove`](Self::remove), handing its series to `ended` as [`release_with`](Self::release_with) does.
+    pub fn remove_with(&self, sensor: &str, epoch: Epoch, mut ended: impl FnMut(&Arc<Series>, Seq, &mut W)) -> bool {
         let (shard_at, hash) = self.place(sensor);
-        self.shards[shard_at].lock().end(hash, sensor, epoch, true)
+        self.shards[shard_at].lock().end(hash, sensor, epoch, true, &mut ended)
     }
 
     /// The place of an attribute of the sensor, made at its first use; allocates only then.

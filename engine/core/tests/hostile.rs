@@ -18,8 +18,8 @@ use senza_core::frame::{DeliveryWriter, Dictionary, read_all};
 use senza_core::key::Pattern;
 use senza_core::subscription::{Deadband, Pace, Want};
 use senza_core::{
-    AttributeId, Delivery, Filter, Gap, GapReason, Life, NodeName, Reading, SensorId, SensorType, Series, SeriesKind,
-    Value,
+    AttributeId, Delivery, End, EndReason, Filter, Gap, GapReason, Life, NodeName, Reading, SensorId, SensorType,
+    Series, SeriesKind, Value,
 };
 
 /// Bytes held per byte that came: a list of filters is the worst, 150 for each 28, while the list grows.
@@ -124,6 +124,7 @@ fn frames() -> Vec<Vec<u8>> {
             };
             rows.push(match (frame, at % 5) {
                 (0, _) => Delivery::Reading(reading),
+                (5, 3) => Delivery::End(End { series: series.clone(), last: frame, reason: EndReason::Moved }),
                 (_, 3) => Delivery::Gap(Gap { series: series.clone(), from: frame, to: 90, reason: GapReason::Relay }),
                 (_, 4) => Delivery::Start(reading, frame + 3),
                 _ => Delivery::Reading(reading),

@@ -28,6 +28,7 @@ fn got(subscriber: &mut Subscriber) -> Vec<String> {
             Delivery::Reading(reading) => reading.seq.to_string(),
             Delivery::Start(reading, _) => format!("={}", reading.seq),
             Delivery::Gap(gap) => format!("{}-{}!", gap.from, gap.to),
+            Delivery::End(end) => format!("{}.", end.last),
         })
         .collect()
 }
@@ -168,6 +169,7 @@ fn lost_frames_are_told_as_gaps_and_the_stream_goes_on() {
             let (from, to) = match delivery {
                 Delivery::Reading(reading) | Delivery::Start(reading, _) => (reading.seq, reading.seq),
                 Delivery::Gap(gap) => (gap.from, gap.to),
+                Delivery::End(end) => panic!("{end:?}"),
             };
             // The first reading may have been lost before anything was heard of the series.
             assert!(from == next || next == 1, "{from}-{to} after {}", next - 1);
@@ -234,6 +236,9 @@ fn sensors_that_come_and_go_leave_nothing_behind_where_they_were_watched() {
         put(&handle, 2);
         cluster.run_for(5_000);
         assert_eq!(got(&mut reader), ["1", "2"], "round {round}");
+        drop(handle);
+        cluster.run_for(5_000);
+        assert_eq!(got(&mut reader), ["2."], "round {round}");
     }
     assert!(cluster.engine("b").relayed_series() <= 8, "{} series are known", cluster.engine("b").relayed_series());
     cluster.settle();
@@ -302,10 +307,73 @@ fn a_sensor_that_moves_has_one_owner_and_the_old_one_lets_go() {
     assert!(matches!(refused, Err(Error::NotOwner { node, .. }) if node.as_str() == "b"));
     put(&new, 2);
     cluster.settle();
-    assert_eq!(got(&mut reader), ["1", "2"]);
+    assert_eq!(got(&mut reader), ["3.", "1", "2"], "where the old claim ended, though it had no live reading");
     drop(old);
     cluster.settle();
     assert_eq!(cluster.owner("a", "s").as_deref(), Some("b"), "a late end of the old claim ends nothing");
+}
+
+/// What a reader of `c` is told when `s` goes from `a` to `b` while the frames from `a` come as told.
+fn moved(seed: u64, while_it_moves: impl FnOnce(&mut Cluster, &SensorHandle) -> SensorHandle) -> Vec<String> {
+    let mut cluster = Cluster::seed(seed).nodes(3);
+    let old = cluster.register("a", "s");
+    let mut reader = cluster.subscribe("c", &sensor("s"), Contract::default());
+    let mut at_home = cluster.subscribe("a", &sensor("s"), Contract::default());
+    cluster.settle();
+    put(&old, 2);
+    cluster.run_for(10_000);
+    let new = while_it_moves(&mut cluster, &old);
+    cluster.settle();
+    put(&new, 1);
+    cluster.settle();
+    let last = got(&mut at_home);
+    assert!(last.iter().any(|told| told.ends_with('.')) && last.last().unwrap() == "1", "{last:?}");
+    got(&mut reader)
+}
+
+#[test]
+fn who_reads_a_sensor_that_moves_is_told_where_its_old_numbers_end() {
+    let told = moved(41, |cluster, _| cluster.register("b", "s"));
+    assert_eq!(told, ["1", "2", "2.", "1"]);
+}
+
+#[test]
+fn readings_refused_because_a_newer_claim_was_heard_first_are_told() {
+    let told = moved(42, |cluster, old| {
+        // c hears of the new claim, a does not yet: what a still sends is of a beaten claim.
+        cluster.cut_one_way("b", "a");
+        cluster.cut_one_way("c", "a");
+        let new = cluster.register("b", "s");
+        cluster.run_for(20_000);
+        put(old, 3);
+        cluster.run_for(20_000);
+        cluster.heal_all();
+        new
+    });
+    assert_eq!(told, ["1", "2", "3-5!", "5.", "1"]);
+}
+
+#[test]
+fn a_series_that_ended_while_its_last_frames_were_lost_is_told_within_minutes() {
+    let mut cluster = Cluster::seed(43).nodes(2);
+    let handle = cluster.register("a", "s");
+    let other = cluster.register("a", "other");
+    let mut reader = cluster.subscribe("b", &Filter::all(), Contract::default());
+    cluster.settle();
+    put(&other, 1);
+    put(&handle, 2);
+    cluster.run_for(10_000);
+    assert_eq!(got(&mut reader), ["1", "1", "2"]);
+    cluster.cut_one_way("a", "b");
+    put(&handle, 2);
+    drop(handle);
+    cluster.run_for(10_000);
+    cluster.heal("a", "b");
+    cluster.settle();
+    assert!(got(&mut reader).is_empty(), "nobody knows yet");
+    cluster.run_for(120_000_000);
+    assert_eq!(got(&mut reader), [format!("3-{}!", Seq::MAX)]);
+    cluster.check().unwrap();
 }
 
 #[test]

@@ -156,6 +156,7 @@ impl Demo {
             match delivery {
                 Delivery::Reading(reading) | Delivery::Start(reading, _) => self.note(reading),
                 Delivery::Gap(gap) => self.gaps += gap.count().unwrap_or(1),
+                Delivery::End(_) => {}
             }
         }
     }

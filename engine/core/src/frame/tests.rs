@@ -1,7 +1,7 @@
 //! What is written is read, whatever is written; damage is an error.
 
 use super::*;
-use crate::reading::Gap;
+use crate::reading::{End, Gap};
 use proptest::prelude::*;
 
 fn node() -> NodeName {
@@ -34,6 +34,7 @@ fn deliveries(steps: Vec<Step>) -> Vec<Delivery> {
         let reading = Reading { series: all[at].clone(), value, source_time: time, received_time: time / 2 + 1, seq };
         match kind {
             0 => Delivery::Start(reading, seq + 3),
+            11 => Delivery::End(End { series: all[at].clone(), last: seq, reason: EndReason::Moved }),
             1 => Delivery::Gap(Gap { series: all[at].clone(), from: seq, to: seq + 9, reason: GapReason::Relay }),
             _ => Delivery::Reading(reading),
         }

@@ -1,6 +1,6 @@
 //! What a subscription's lock guards: rows in order, what the contract holds back, what was lost, the account.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -26,8 +26,8 @@ pub(super) struct Queue {
     head: u64,
     /// When rows were offered: runs of places, in order.
     offers: VecDeque<Offer>,
-    /// Gaps among the rows.
-    gaps: usize,
+    /// Gaps and ends among the rows.
+    told: usize,
     /// Rows among the rows that gave way to newer ones.
     holes: usize,
     /// By series: what its contract needs to know; nothing where every reading is wanted.
@@ -83,11 +83,12 @@ struct Held {
     too_small: bool,
 }
 
-/// One gap per series, in the order of their first loss.
+/// One gap per series, in the order of their first loss, and the ends that come after them.
 #[derive(Debug, Default)]
 struct Losses {
     gaps: Vec<Option<Row>>,
     by_series: HashMap<u32, usize, RandomState>,
+    ends: BTreeMap<u32, Row>,
 }
 
 // === impl Queue: series ===
@@ -99,7 +100,7 @@ impl Queue {
             values: VecDeque::new(),
             head: 0,
             offers: VecDeque::new(),
-            gaps: 0,
+            told: 0,
             holes: 0,
             details: Vec::new(),
             simple: contract.overflow != Overflow::Conflate,
@@ -150,16 +151,21 @@ impl Queue {
     }
 
     pub(super) fn retire(&mut self, series: u32) {
+        self.release_held(series);
+        if let Some(detail) = self.details.get_mut(series as usize) {
+            *detail = None;
+        }
+        self.free.push_back((series, self.place()));
+    }
+
+    /// Hands out what is held back of a series.
+    fn release_held(&mut self, series: u32) {
         let held = self.details.get_mut(series as usize).and_then(Option::as_mut).and_then(|detail| detail.held.take());
         if let Some(held) = held {
             self.due.remove(&(held.due, series));
             self.ledger.queued -= 1;
             self.enqueue(held.row, held.value);
         }
-        if let Some(detail) = self.details.get_mut(series as usize) {
-            *detail = None;
-        }
-        self.free.push_back((series, self.end()));
     }
 }
 
@@ -175,7 +181,7 @@ impl Queue {
         if let Some(seen) = &mut self.starting {
             seen.extend(rows.iter().map(|row| row.series));
         }
-        let from = self.end();
+        let from = self.place();
         if self.simple && self.rows.len() + rows.len() <= self.contract.queue_max && self.losses.is_empty() {
             self.rows.extend(rows);
             self.values.extend(values.drain(..));
@@ -191,13 +197,13 @@ impl Queue {
     }
 
     /// The place after the last row.
-    fn end(&self) -> u64 {
+    fn place(&self) -> u64 {
         self.head + self.rows.len() as u64
     }
 
     /// Notes when the rows from a place on were offered. There are no more notes than rows, and none of a time twice.
     fn note_offer(&mut self, from: u64, at: Micros) {
-        let to = self.end();
+        let to = self.place();
         if from == to {
             return;
         }
@@ -268,7 +274,7 @@ impl Queue {
         let Some(older) = self
             .rows
             .get_mut(at as usize)
-            .filter(|older| older.series == row.series && !older.is_hole() && !older.is_gap())
+            .filter(|older| older.series == row.series && !older.is_hole() && older.is_reading())
         else {
             return false;
         };
@@ -325,7 +331,7 @@ impl Queue {
             && let Some(gap) = self.losses.remove(row.series)
         {
             self.rows.push_back(gap);
-            self.gaps += 1;
+            self.told += 1;
         }
         row = self.behind_skip(row);
         if let Some(detail) = self.details.get_mut(row.series as usize).and_then(Option::as_mut) {
@@ -349,7 +355,7 @@ impl Queue {
     /// Makes room for one reading. A gap on the way is kept for its series' next reading.
     fn drop_oldest(&mut self) {
         while let Some((row, position)) = self.pop() {
-            if row.is_gap() {
+            if !row.is_reading() {
                 self.losses.add(row);
             } else if !row.is_hole() {
                 self.ledger.queued -= 1;
@@ -363,14 +369,14 @@ impl Queue {
     fn drop_oldest_lossy(&mut self) {
         let details = &self.details;
         let may_go = |row: &&mut Row| {
-            let is_reading = !row.is_gap() && !row.is_hole() && row.beside() == 0;
+            let is_reading = row.is_reading() && !row.is_hole() && row.beside() == 0;
             is_reading && details.get(row.series as usize).is_some_and(Option::is_some)
         };
         let row = self.rows.iter_mut().take(LOSSLESS_SCAN).find(may_go);
-        let Some(row) = row.filter(|_| self.gaps < self.contract.queue_max) else { return self.drop_oldest() };
+        let Some(row) = row.filter(|_| self.told < self.contract.queue_max) else { return self.drop_oldest() };
         let gap = Row::gap(row.series, row.seq, row.seq, self.contract.reason);
         *row = if row.is_after_skip() { gap.after_skip() } else { gap };
-        self.gaps += 1;
+        self.told += 1;
         self.ledger.queued -= 1;
         self.ledger.dropped += 1;
     }
@@ -379,7 +385,7 @@ impl Queue {
     fn pop(&mut self) -> Option<(Row, Option<Seq>)> {
         let row = self.rows.pop_front()?;
         self.head += 1;
-        self.gaps -= usize::from(row.is_gap());
+        self.told -= usize::from(!row.is_reading());
         self.holes -= usize::from(row.is_hole());
         let position = if row.is_start() { self.values.pop_front() } else { None };
         if row.has_value_beside() {
@@ -419,7 +425,16 @@ impl Queue {
         self.enqueue_with(row.start(), [Some(row::counter(position)), value], position);
     }
 
-    /// Takes a gap that the hop before told into the order of the queue. Gaps have the same bound as readings.
+    /// Takes a series' end into the order of the queue: what the contract held back comes before it.
+    pub(super) fn end(&mut self, end: Row) {
+        if self.closed {
+            return;
+        }
+        self.release_held(end.series);
+        self.tell(end);
+    }
+
+    /// Takes a gap that the hop before told, or an end, into the order of the queue. Both have the same bound as readings.
     pub(super) fn tell(&mut self, mut gap: Row) {
         if self.closed {
             return;
@@ -430,7 +445,7 @@ impl Queue {
             detail.waiting = 0;
         }
         gap = self.behind_skip(gap);
-        let is_full = |queue: &Self| queue.gaps >= queue.contract.queue_max;
+        let is_full = |queue: &Self| queue.told >= queue.contract.queue_max;
         if self.loses_the_newest() {
             // What was lost and not told yet is younger than the queue and older than this.
             if is_full(self) || self.losses.holds(gap.series) {
@@ -439,7 +454,7 @@ impl Queue {
         } else {
             while is_full(self) {
                 match self.pop() {
-                    Some((row, _)) if row.is_gap() => self.losses.add(row),
+                    Some((row, _)) if !row.is_reading() => self.losses.add(row),
                     Some((row, _)) if row.is_hole() => {}
                     Some((row, position)) => {
                         self.ledger.queued -= 1;
@@ -450,7 +465,7 @@ impl Queue {
             }
         }
         self.rows.push_back(gap);
-        self.gaps += 1;
+        self.told += 1;
     }
 
     pub(super) fn started(&mut self) {
@@ -459,7 +474,7 @@ impl Queue {
 
     pub(super) fn release_due(&mut self, now: Micros) -> bool {
         let mut released = false;
-        let from = self.end();
+        let from = self.place();
         while let Some((due, series)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, series));
             let detail = self.details.get_mut(series as usize).and_then(Option::as_mut);
@@ -539,13 +554,13 @@ impl Queue {
         if !self.loses_the_newest() {
             self.losses.drain(&mut taken.before);
         }
-        let waiting = self.rows.len() - self.gaps - self.holes;
+        let waiting = self.rows.len() - self.told - self.holes;
         let (mut count, head) = (waiting, self.head);
         if waiting <= max {
             std::mem::swap(&mut self.rows, &mut taken.rows);
             std::mem::swap(&mut self.values, &mut taken.values);
             self.head += taken.rows.len() as u64;
-            (self.gaps, self.holes) = (0, 0);
+            (self.told, self.holes) = (0, 0);
         } else {
             count = max;
             self.take_some(taken, max);
@@ -576,9 +591,9 @@ impl Queue {
         while left > 0 {
             let Some(row) = self.rows.pop_front() else { return };
             self.head += 1;
-            self.gaps -= usize::from(row.is_gap());
+            self.told -= usize::from(!row.is_reading());
             self.holes -= usize::from(row.is_hole());
-            left -= usize::from(!row.is_gap() && !row.is_hole());
+            left -= usize::from(row.is_reading() && !row.is_hole());
             taken.values.extend(self.values.drain(..row.beside()));
             taken.rows.push_back(row);
         }
@@ -623,15 +638,19 @@ impl Queue {
 
 impl Losses {
     fn is_empty(&self) -> bool {
-        self.by_series.is_empty()
+        self.by_series.is_empty() && self.ends.is_empty()
     }
 
     fn holds(&self, series: u32) -> bool {
-        self.by_series.contains_key(&series)
+        self.by_series.contains_key(&series) || self.ends.contains_key(&series)
     }
 
-    /// Joins a loss to what its series lost already.
+    /// Joins a loss to what its series lost already; keeps an end.
     fn add(&mut self, gap: Row) {
+        if !gap.is_gap() {
+            self.ends.insert(gap.series, gap);
+            return;
+        }
         let next = self.gaps.len();
         let at = *self.by_series.entry(gap.series).or_insert(next);
         match self.gaps.get_mut(at) {
@@ -655,5 +674,6 @@ impl Losses {
     fn drain(&mut self, out: &mut VecDeque<Row>) {
         self.by_series.clear();
         out.extend(self.gaps.drain(..).flatten());
+        out.extend(std::mem::take(&mut self.ends).into_values());
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::reading::{Delivery, Gap, Micros, Reading, Seq, Series, Value};
+use crate::reading::{Delivery, End, Gap, Micros, Reading, Seq, Series, Value};
 use crate::row::{self, Row};
 
 /// A reader's side of a queue. It keeps the series' numbers from one take to the next: use one for all takes of a
@@ -36,9 +36,9 @@ pub struct Wait {
 pub struct Item<'a> {
     /// Whose it is.
     pub series: &'a Arc<Series>,
-    /// The row: numbers, times, whether it is a gap, a start, behind a skip.
+    /// The row: numbers, times, whether it is a gap, an end, a start, behind a skip.
     pub row: Row,
-    /// The value; `None` of a gap.
+    /// The value; `None` of a gap or an end.
     pub value: Option<Value>,
     /// A start's counter: the next live reading is the one after it.
     pub position: Option<Seq>,
@@ -120,7 +120,7 @@ impl Taken {
         for row in self.rows.iter().step_by(stride) {
             let stands_for = left.min(stride);
             left -= stands_for;
-            if !row.is_gap()
+            if row.is_reading()
                 && !row.is_start()
                 && !row.is_hole()
                 && let Some(series) = self.series(row.series)
@@ -172,6 +172,9 @@ impl Item<'_> {
         let (row, series) = (self.row, self.series.clone());
         if let Some(reason) = row.gap_reason() {
             return Some(Delivery::Gap(Gap { series, from: row.seq, to: row.slot, reason }));
+        }
+        if let Some(reason) = row.end_reason() {
+            return Some(Delivery::End(End { series, last: row.seq, reason }));
         }
         let (source_time, received_time) = (row.source_time, row.received_time);
         let reading = Reading { series, value: self.value?, source_time, received_time, seq: row.seq };

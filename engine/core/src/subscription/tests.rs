@@ -33,13 +33,14 @@ fn put(subscription: &Subscription, series: u32, seq: Seq) {
     offer(subscription, series, seq, &value(seq, false), 0);
 }
 
-/// What came: `7` a reading, `~7` one behind a skip, `=7` a start, `3-5!` a gap.
+/// What came: `7` a reading, `~7` one behind a skip, `=7` a start, `3-5!` a gap, `7.` an end.
 fn got(subscription: &Subscription, taken: &mut Taken, max: usize) -> Vec<String> {
     let mut out = Vec::new();
     subscription.take(taken, max);
     taken.drain(|item| {
         let row = item.row;
         out.push(match (row.is_gap(), item.position) {
+            _ if row.end_reason().is_some() => format!("{}.", row.seq),
             (true, _) => format!("{}-{}!", row.seq, row.slot),
             (_, Some(_)) => format!("={}", row.seq),
             _ if row.is_after_skip() => format!("~{}", row.seq),
@@ -336,4 +337,54 @@ fn readings_are_read_as_deliveries_too() {
     taken.deliveries(&mut out);
     let reading = Reading { series: x, value: Value::Text("one".into()), source_time: 0, received_time: 0, seq: 1 };
     assert_eq!(out, [Delivery::Reading(reading)]);
+}
+
+#[test]
+fn an_end_comes_last_whatever_overflows() {
+    for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::Conflate, Overflow::Block { wait_us: 1 }] {
+        let subscription = Subscription::new(contract(overflow, 2));
+        let mut taken = Taken::default();
+        let number = subscription.enroll(&series("x"), Want::EVERY);
+        (1..=5).for_each(|seq| put(&subscription, number, seq));
+        subscription.end(number, 5, EndReason::Moved);
+        subscription.retire(number);
+        // More ends and gaps than the bound: none gets lost, none comes before what it ends.
+        for other in 0..5 {
+            let other = subscription.enroll(&series(&format!("other {other}")), Want::EVERY);
+            assert_ne!(other, number, "its end was not taken yet");
+            put(&subscription, other, 1);
+            subscription.end(other, 1, EndReason::Unregistered);
+            subscription.retire(other);
+        }
+        let mut came: std::collections::BTreeMap<String, Vec<String>> = std::collections::BTreeMap::new();
+        subscription.take(&mut taken, usize::MAX);
+        taken.drain(|item| {
+            let told = match (item.row.is_reading(), item.row.is_gap()) {
+                (true, _) => item.row.seq.to_string(),
+                (_, true) => format!("{}-{}!", item.row.seq, item.row.slot),
+                _ => format!("{}.", item.row.seq),
+            };
+            came.entry(item.series.attribute.to_string()).or_default().push(told);
+        });
+        assert_eq!(came.len(), 6, "{overflow:?}: {came:?}");
+        for (name, told) in came {
+            let last = if name == "x" { "5." } else { "1." };
+            assert_eq!(told.iter().position(|told| told.ends_with('.')), Some(told.len() - 1), "{overflow:?} {told:?}");
+            assert_eq!(told.last().map(String::as_str), Some(last), "{overflow:?} {name}");
+        }
+        assert!(subscription.ledger().is_exact());
+        assert_eq!(subscription.enroll(&series("again"), Want::EVERY), number, "its number is free now");
+    }
+}
+
+#[test]
+fn what_a_contract_holds_back_comes_before_the_end() {
+    let want = with(Pace::Interval(1_000), Deadband::None, 0);
+    let subscription = Subscription::new(Contract { want, ..Contract::default() });
+    let number = subscription.enroll(&series("x"), want);
+    (1..=3).for_each(|seq| put(&subscription, number, seq));
+    subscription.end(number, 3, EndReason::Unregistered);
+    subscription.retire(number);
+    assert_eq!(got(&subscription, &mut Taken::default(), usize::MAX), ["1", "~3", "3."]);
+    assert!(subscription.ledger().is_exact());
 }

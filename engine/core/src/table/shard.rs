@@ -152,7 +152,14 @@ impl<W: Default> Shard<W> {
     }
 
     /// Ends one registration of a sensor's claim, or all; answers whether that removed it.
-    pub(super) fn end(&mut self, hash: u64, sensor: &str, epoch: Epoch, whatever_holds_it: bool) -> bool {
+    pub(super) fn end(
+        &mut self,
+        hash: u64,
+        sensor: &str,
+        epoch: Epoch,
+        whatever_holds_it: bool,
+        ended: &mut impl FnMut(&Arc<Series>, Seq, &mut W),
+    ) -> bool {
         let Some(slot) = self.find(hash, sensor) else { return false };
         if self.first.series(slot as usize).epoch != epoch {
             return false;
@@ -165,6 +172,7 @@ impl<W: Default> Shard<W> {
         if let Ok(found) = self.index.find_entry(hash, |candidate| *candidate == slot) {
             found.remove();
         }
+        self.visit(slot, &mut |series, last, _, hung| ended(series, last, hung));
         self.vacate(slot);
         true
     }

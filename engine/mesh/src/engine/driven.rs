@@ -11,10 +11,12 @@ use senza_core::fanout::{SubscriptionId, Wanted, Watchers};
 use senza_core::fault::Fault;
 use senza_core::frame::{DeliveryWriter, Dictionary};
 use senza_core::history::Sample;
+use senza_core::reading::EndReason;
 use senza_core::{Delivery, Epoch, Life, Micros, NodeName, SensorId, Seq, Series, codec, fault, frame};
 
 use super::losses::FLAPPING_LOSSES;
 use super::mode::Mode;
+use super::sensors::tell_end;
 use super::{Engine, HEALS_MAX, Happening, PACE_US};
 use crate::counters::count;
 use crate::ownership::contest::HealReport;
@@ -259,7 +261,7 @@ impl Engine {
     /// Drops this node's copy of a sensor whose claim is beaten.
     pub(super) fn lose(&self, sensor: &SensorId, epoch: Epoch, winner: &Owner) {
         let _stripe = self.stripe(sensor.as_str());
-        self.table.remove(sensor.as_str(), epoch);
+        self.table.remove_with(sensor.as_str(), epoch, tell_end(EndReason::Moved));
         self.demands_may_differ();
         if self.directory.release(sensor.as_str(), epoch, &mut |change| self.changed(&change)) {
             count(&self.counters.lost);

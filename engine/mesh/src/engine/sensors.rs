@@ -7,7 +7,7 @@ use senza_core::codec::{Message, Question};
 use senza_core::directory::{Change, Claimed};
 use senza_core::fanout::{Fanout, Outbox, Watchers};
 use senza_core::history::Sample;
-use senza_core::reading::Reading;
+use senza_core::reading::{EndReason, Reading};
 use senza_core::subscription::{Overflow, Subscription};
 use senza_core::table::{AttributeIndex, Deliver, Handle, Point, Registration, SensorView};
 use senza_core::{Epoch, Error, Micros, Result, SensorId, Seq, Series, Value};
@@ -86,21 +86,23 @@ impl Engine {
     /// Ends one registration of a claim; the last one's end unregisters the sensor.
     pub fn release(&self, sensor: &str, epoch: Epoch) -> bool {
         let _stripe = self.stripe(sensor);
-        self.table.release(sensor, epoch) && self.end_claim(sensor, epoch)
+        let ended = self.table.release_with(sensor, epoch, tell_end(EndReason::Unregistered));
+        ended && self.end_claim(sensor, epoch)
     }
 
     /// Unregisters a sensor of this node, whatever its registrations. Answers whether it was here.
     pub fn unregister(&self, sensor: &str) -> bool {
         let _stripe = self.stripe(sensor);
         let Some(view) = self.table.view(sensor) else { return false };
-        self.table.remove(sensor, view.epoch) && self.end_claim(sensor, view.epoch)
+        let ended = self.table.remove_with(sensor, view.epoch, tell_end(EndReason::Unregistered));
+        ended && self.end_claim(sensor, view.epoch)
     }
 
     /// A claim of ours that was beaten may have left its copy, where nothing is fenced or the loss was not carried out
     /// yet: a new claim begins anew.
     pub(super) fn drop_beaten_copy(&self, sensor: &str) {
         if let Some(view) = self.table.view(sensor) {
-            self.table.remove(sensor, view.epoch);
+            self.table.remove_with(sensor, view.epoch, tell_end(EndReason::Moved));
         }
     }
 
@@ -279,5 +281,14 @@ impl Engine {
     pub(super) fn answer(&self, question: &Question) -> Vec<Reading> {
         let (sensor, attribute) = (question.sensor.as_str(), question.attribute.as_str());
         self.table.history(sensor, attribute, question.from, question.to, question.last as usize)
+    }
+}
+
+/// Tells the readers of a sensor's series where its numbers end.
+pub(super) fn tell_end(reason: EndReason) -> impl FnMut(&Arc<Series>, Seq, &mut Watchers) {
+    move |_, last, watchers| {
+        if last > 0 {
+            watchers.end(last, reason);
+        }
     }
 }

@@ -10,6 +10,7 @@ use senza_core::error::Result;
 use senza_core::fanout::{Fanout, Outbox, Watchers};
 use senza_core::frame::{Entry, Frame};
 use senza_core::hash::partition_of;
+use senza_core::reading::EndReason;
 use senza_core::row::Row;
 use senza_core::subscription::{Start, Subscription};
 use senza_core::{Filter, GapReason, Life, Micros, SensorId, Seq, Series, Value};
@@ -30,6 +31,8 @@ pub struct Incoming {
     pub life: Life,
     generation: Option<u64>,
     generation_at: Micros,
+    /// Whether series that this generation has not named yet are to be looked for when it is old.
+    has_stale: bool,
     /// The number of the last frame taken.
     number: u64,
     /// The number of the last frame that came, whether it could be taken or not: what credit follows.
@@ -132,6 +135,7 @@ impl Incoming {
             life,
             generation: None,
             generation_at: 0,
+            has_stale: false,
             number: 0,
             came: 0,
             granted: 0,
@@ -158,6 +162,7 @@ impl Incoming {
         let frame = Frame::parse(body, &self.life.node)?;
         self.heard_at = now;
         self.came = self.came.max(frame.number);
+        self.drop_stale(now, local.fanout);
         if !self.place(&frame, now) {
             let older = self.generation.is_some_and(|known| known > frame.generation);
             return Ok(self.after(older, now));
@@ -204,7 +209,10 @@ impl Incoming {
             self.granted = 0;
             self.came = frame.number;
         }
-        self.drop_stale(now);
+        self.generation_at = now;
+        self.has_stale = !self.by_sensor.is_empty();
+        // A number of an earlier generation says nothing: its series may come again under another.
+        self.states.iter_mut().flatten().for_each(|state| (state.numbers, state.stale) = (0, true));
         self.generation = Some(frame.generation);
         self.number = frame.number.saturating_sub(1);
         self.entries = 0;
@@ -284,16 +292,19 @@ impl Incoming {
         }
     }
 
-    /// Before a new generation: drops what the present one, long enough to begin every series, never named.
-    fn drop_stale(&mut self, now: Micros) {
-        if now - self.generation_at >= STALE_US {
-            let stale = |(at, state): (u32, &Option<State>)| state.as_ref().filter(|state| state.stale).map(|_| at);
-            let stale: Vec<u32> = (0..).zip(&self.states).filter_map(stale).collect();
-            stale.into_iter().for_each(|at| self.drop_state(at));
+    /// Drops series that a generation, long enough to begin every series, never named: they ended while frames were lost,
+    /// and with these their last readings may have been.
+    fn drop_stale(&mut self, now: Micros, fanout: &Fanout) {
+        if !self.has_stale || now - self.generation_at < STALE_US {
+            return;
         }
-        self.generation_at = now;
-        // A number of an earlier generation says nothing: its series may come again under another.
-        self.states.iter_mut().flatten().for_each(|state| (state.numbers, state.stale) = (0, true));
+        self.has_stale = false;
+        let stale = |(at, state): (u32, &Option<State>)| state.as_ref().filter(|state| state.stale).map(|_| at);
+        let stale: Vec<u32> = (0..).zip(&self.states).filter_map(stale).collect();
+        for at in stale {
+            self.states[at as usize].iter_mut().for_each(|state| state.give_up(fanout));
+            self.drop_state(at);
+        }
     }
 
     fn drop_state(&mut self, at: u32) {
@@ -318,12 +329,15 @@ impl Incoming {
         }
         row.seq = slot.base.wrapping_add(row.seq);
         let state = slot.state.checked_sub(1).and_then(|at| self.states.get_mut(at as usize)?.as_mut());
-        let Some(state) = state.and_then(|state| state.ready(local).then_some(state)) else {
+        let ready = |state: &mut State| state.ready(local) || row.end_reason().is_some();
+        let Some(state) = state.and_then(|state| ready(state).then_some(state)) else {
             self.counts.refused += 1;
             return true;
         };
         if row.is_gap() {
             state.gap(row, outbox);
+        } else if let Some(reason) = row.end_reason() {
+            state.end(row, reason, self.lossy, outbox);
         } else if row.is_start() {
             state.start(row, value, slot.base, outbox);
         } else {
@@ -432,9 +446,7 @@ impl State {
             if row.seq <= self.last {
                 return;
             }
-            if !row.is_after_skip() || lossy {
-                self.tell_between(self.last, row.seq, outbox);
-            }
+            self.tell_missing(row.seq, row.is_after_skip() && !lossy, GapReason::Link, outbox);
         }
         self.last = row.seq;
         for target in self.watchers.list() {
@@ -456,7 +468,7 @@ impl State {
             if row.seq > self.last {
                 self.live(row.plain(), value, true, outbox);
             }
-            self.tell_between(self.last, position + 1, outbox);
+            self.tell_missing(position + 1, false, GapReason::Link, outbox);
             self.last = position;
         }
     }
@@ -477,13 +489,30 @@ impl State {
             from = from.max(self.last.saturating_add(1));
         }
         if from > to {
+            if self.last == 0 {
+                self.last = to;
+            }
             return;
         }
-        if self.last != 0 && !row.is_after_skip() {
-            self.tell_between(self.last, from, outbox);
+        if self.last != 0 {
+            self.tell_missing(from, row.is_after_skip(), GapReason::Link, outbox);
         }
         self.last = to;
         self.tell(from, to, row.gap_reason().unwrap_or(GapReason::Link), outbox);
+    }
+
+    /// Nothing more of the series comes. What was refused of it, or lost, is told before.
+    fn end(&mut self, row: Row, reason: EndReason, lossy: bool, outbox: &mut Outbox) {
+        // Who begins to read now gets nothing of it.
+        self.latest = None;
+        if self.last == 0 || row.seq < self.last {
+            return;
+        }
+        let why = if self.fenced { GapReason::Beaten } else { GapReason::Link };
+        self.tell_missing(row.seq + 1, row.is_after_skip() && !self.fenced && !lossy, why, outbox);
+        self.last = 0;
+        outbox.flush();
+        self.watchers.end(row.seq, reason);
     }
 
     /// Whatever comes of the series after this, its readers have missed an unknown part.
@@ -494,10 +523,18 @@ impl State {
         }
     }
 
-    /// Tells the numbers between `last` and `next` as lost on the link, if there are any.
-    fn tell_between(&self, last: Seq, next: Seq, outbox: &mut Outbox) {
-        if next > last.saturating_add(1) {
-            self.tell(last + 1, next - 1, GapReason::Link, outbox);
+    /// Tells the numbers between the last one heard and `next` as lost, if there are any. What was left out by contract
+    /// is a loss only to who wants every reading: its interest came to the owner after that.
+    fn tell_missing(&self, next: Seq, left_out: bool, reason: GapReason, outbox: &mut Outbox) {
+        if next <= self.last.saturating_add(1) {
+            return;
+        }
+        if !left_out {
+            return self.tell(self.last + 1, next - 1, reason, outbox);
+        }
+        for target in self.watchers.list().iter().filter(|target| target.wants_every()) {
+            outbox.flush();
+            target.subscription().tell(target.series(), self.last + 1, next - 1, GapReason::Relay);
         }
     }
 

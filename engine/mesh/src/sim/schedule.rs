@@ -324,14 +324,29 @@ impl Run {
             let leaves_out = !reader.contract().want.is_every() || reader.contract().overflow == Overflow::Conflate;
             // The number that has to come next; `None` after a gap of unknown length, when any may.
             let mut next: BTreeMap<SeriesName, Option<u64>> = BTreeMap::new();
-            let mut taken = Vec::new();
+            let (mut ended, mut taken) = (BTreeSet::new(), Vec::new());
             reader.take(&mut taken, usize::MAX);
             for delivery in taken {
                 let (series, from, to, live) = match delivery {
                     Delivery::Reading(reading) => (reading.series, reading.seq, reading.seq, true),
                     Delivery::Start(reading, position) => (reading.series, reading.seq, position, false),
                     Delivery::Gap(gap) => (gap.series, gap.from, gap.to, true),
+                    Delivery::End(end) => {
+                        let expected = next.insert(name_of(&end.series), None).flatten();
+                        if expected
+                            .is_some_and(|expected| expected > end.last + 1 || (expected <= end.last && !leaves_out))
+                        {
+                            self.found.push(format!("{node} got an end {end:?} where {expected:?} had to come"));
+                        }
+                        if !ended.insert(name_of(&end.series)) {
+                            self.found.push(format!("{node} was told twice of {end:?}"));
+                        }
+                        continue;
+                    }
                 };
+                if ended.contains(&name_of(&series)) {
+                    self.found.push(format!("{node} got {from} of {series:?} after its end"));
+                }
                 let expected = next.insert(name_of(&series), (to != u64::MAX).then(|| to + 1)).flatten();
                 if live && expected.is_some_and(|expected| from < expected || (from > expected && !leaves_out)) {
                     let sensor = &series.sensor;

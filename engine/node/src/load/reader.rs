@@ -132,6 +132,9 @@ impl Reading {
                 self.account.gap(sensor, item.row.seq, item.row.slot, reason);
                 return;
             }
+            if !item.row.is_reading() {
+                return;
+            }
             if self.account.reading(sensor, item.row.seq) {
                 // Each by itself: one that waits behind others of its batch has not arrived yet.
                 let arrival = clock.now();

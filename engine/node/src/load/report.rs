@@ -14,7 +14,6 @@ use super::{LoadArgs, Place};
 
 /// The percentiles that are told.
 const PERCENTILES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
-const REASONS: [GapReason; 3] = [GapReason::Overflow, GapReason::Relay, GapReason::Link];
 /// Steps from each halving of the distance to 100 % to the next in a saved distribution, as HdrHistogram's own tools do.
 const TICKS_PER_HALF: u32 = 5;
 
@@ -60,7 +59,7 @@ impl Report {
     /// As JSON; times in microseconds, rates per second.
     pub(super) fn json(&self, args: &LoadArgs) -> Json {
         let Self { span, counts, latency, .. } = self;
-        let mut gaps: Json = REASONS
+        let mut gaps: Json = GapReason::ALL
             .map(|reason| (reason.as_str().to_owned(), counts.gaps[reason as usize].into()))
             .into_iter()
             .collect::<serde_json::Map<String, Json>>()
@@ -134,7 +133,7 @@ impl Report {
             format!("{}{each} in {:.3} s: {:.0}/s", span.offered, span.took_us as f64 / 1e6, self.put_rate()),
         );
         line("delivered", format!("{}: {:.0}/s", counts.delivered, self.delivered_rate()));
-        let reasons = REASONS.map(|reason| format!("{} {}", reason.as_str(), counts.gaps[reason as usize]));
+        let reasons = GapReason::ALL.map(|reason| format!("{} {}", reason.as_str(), counts.gaps[reason as usize]));
         line("gaps", format!("{} readings told as lost: {}", counts.lost(), reasons.join(", ")));
         line("duplicates", counts.duplicates.to_string());
         line("out of order", counts.out_of_order.to_string());
