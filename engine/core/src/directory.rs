@@ -18,7 +18,6 @@ mod types;
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 use foldhash::quality::SeedableRandomState;
@@ -29,6 +28,7 @@ use crate::fault::{self, Fault};
 use crate::hash::{claim_hash, xxh64};
 use crate::key::Filter;
 use crate::reading::{Epoch, Life, NodeName, SensorId, SensorType};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use lives::{LifeEntry, Lives};
 use store::{Claim, IdBuffer, Record, Store, Writer};
 use types::{Kind, Types};

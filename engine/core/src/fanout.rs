@@ -8,11 +8,9 @@ mod outbox;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use foldhash::quality::RandomState;
 use hashbrown::HashMap;
-use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
 use crate::history::Sample;
@@ -20,6 +18,8 @@ use crate::key::{Filter, SeriesPath};
 use crate::reading::{EndReason, Micros, SensorId, Seq, Series};
 use crate::row::Row;
 use crate::subscription::{Pace, Subscription, Want};
+use crate::sync::RwLock;
+use crate::sync::atomic::{AtomicU64, Ordering};
 pub use outbox::Outbox;
 
 /// Most subscriptions of one node.

@@ -28,6 +28,7 @@ pub mod key;
 pub mod reading;
 pub mod row;
 pub mod subscription;
+mod sync;
 pub mod table;
 
 pub use error::{Error, Result};

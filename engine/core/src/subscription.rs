@@ -10,15 +10,14 @@ mod queue;
 mod taken;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::history::Sample;
 use crate::reading::{EndReason, GapReason, Micros, Seq, Series, Value};
 use crate::row::Row;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 pub use contract::{Contract, Deadband, Ledger, Overflow, Pace, QUEUE_RANGE, Start, Want};
 use queue::Queue;
 pub use taken::{Item, Taken, Wait};

@@ -25,17 +25,17 @@ mod shard;
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 use foldhash::quality::{RandomState, SeedableRandomState};
 use hashbrown::HashSet;
-use parking_lot::{Mutex, RwLock};
 
 use self::shard::Shard;
 use crate::error::{Error, Result};
 use crate::history::Sample;
 use crate::reading::{AttributeId, Epoch, Micros, NodeName, Reading, SensorId, SensorType, Seq, Series, Value};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 
 /// Bounds of a table.
 #[derive(Clone, Copy, Debug)]

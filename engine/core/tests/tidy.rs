@@ -23,16 +23,17 @@ const FLOORS: [(&str, Floors); 2] = [
             // 1
             ("hash", &[]),
             ("fault", &[]),
+            ("sync", &[]),
             ("history", &["reading"]),
             ("key", &["error", "reading"]),
             ("codec", &["error", "hash", "key", "reading", "subscription"]),
             ("row", &["history", "reading"]),
-            ("subscription", &["error", "history", "reading", "row"]),
+            ("subscription", &["error", "fault", "history", "reading", "row", "sync"]),
             ("frame", &["codec", "error", "reading", "row", "subscription"]),
             // 2: never each other.
-            ("table", &["error", "history", "reading"]),
-            ("directory", &["codec", "error", "fault", "hash", "key", "reading"]),
-            ("fanout", &["error", "history", "key", "reading", "row", "subscription"]),
+            ("table", &["error", "history", "reading", "sync"]),
+            ("directory", &["codec", "error", "fault", "hash", "key", "reading", "sync"]),
+            ("fanout", &["error", "fault", "history", "key", "reading", "row", "subscription", "sync"]),
         ],
     ),
     (
@@ -58,7 +59,7 @@ const FLOORS: [(&str, Floors); 2] = [
 
 /// All that engine/core may depend on: no sockets, no runtime, nothing slow to build.
 const CORE_DEPENDENCIES: &[&str] =
-    &["arc-swap", "crossbeam-utils", "foldhash", "hashbrown", "parking_lot", "thiserror"];
+    &["arc-swap", "crossbeam-utils", "foldhash", "hashbrown", "parking_lot", "shuttle", "thiserror"];
 
 /// The manifests that may name the crate zenoh as a dependency; the workspace's own holds its version.
 const ZENOH_MANIFESTS: &[&str] = &["Cargo.toml", "benches/Cargo.toml", "engine/mesh/Cargo.toml", "tests/Cargo.toml"];

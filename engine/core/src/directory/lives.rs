@@ -1,14 +1,14 @@
 //! The lives that a directory knows, by number: which are up, and whose they are.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
-use parking_lot::Mutex;
 
 use super::{LIVES_MAX, ME};
 use crate::error::{Error, Result};
 use crate::reading::{Life, NodeName};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 pub(super) struct Lives {
     /// By number; what look-ups read.

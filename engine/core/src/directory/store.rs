@@ -17,12 +17,11 @@
 //! them together are as large as the present one), records are used again.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::error::{Error, Result};
 use crate::reading::{Epoch, SENSOR_ID_MAX};
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How often a reader looks again before it waits for the writer.
 const TRIES: usize = 64;

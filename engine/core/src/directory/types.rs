@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 
 use super::TYPES_MAX;
 use crate::error::{Error, Result};
 use crate::hash::xxh64;
 use crate::reading::SensorType;
+use crate::sync::Mutex;
 
 #[derive(Default)]
 pub(super) struct Types {
