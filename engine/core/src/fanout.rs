@@ -206,11 +206,13 @@ impl Fanout {
     /// [`deliver`](Self::deliver) by way of an outbox: the queues are locked when it is flushed, once each. Flush it
     /// before the series' lock is given up.
     pub fn collect(&self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers, outbox: &mut Outbox) {
+        // Asked once: a change that comes between two looks would be resolved without the flush.
         if watchers.generation != self.broad.load(Ordering::Acquire) {
             // A number given back in resolving may still be in the outbox.
             outbox.flush();
+            self.resolve(series, watchers);
         }
-        for target in self.targets(series, watchers) {
+        for target in watchers.list() {
             outbox.add(&target.subscription, Row::reading(target.series, sample), &sample.value);
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use senza_core::subscription::{Contract, Deadband, Overflow, Pace, Start, Want};
-use senza_core::{Error, Filter, Micros, SensorId};
+use senza_core::{AttributeId, Error, Filter, Micros, SensorId};
 use shuttle::thread;
 
 use crate::node::{LOSSLESS, Node, Place, point, value};
@@ -185,6 +185,34 @@ fn is_revised_and_ends() {
 #[test]
 fn a_subscription_is_revised_and_ends_beside_puts() {
     explore(is_revised_and_ends);
+}
+
+/// A number that a series gave back is given to another while rows of the first may be on their way.
+pub(crate) fn numbers_are_used_again() {
+    let node = Node::new();
+    let [x, y] = ["x", "y"].map(|attribute| node.series(&sensors()[0], attribute));
+    let [of_x, of_y] =
+        ["x", "y"].map(|attribute| Filter { attributes: vec![AttributeId::new(attribute).unwrap()], ..Filter::all() });
+    let (id, subscription) = node.watch(&of_x, Contract::default());
+    let mut reader = Reader::new(&node, &subscription, true);
+    reader.may_miss = |_| true;
+    let writing = node.clone();
+    let writer = thread::spawn(move || {
+        let points = [x, x, y, y].into_iter().zip(0..).map(|(place, number)| point(place, value(1, number)));
+        writing.put_many(&points.collect::<Vec<_>>());
+    });
+    node.revise(id, &of_y, Want::EVERY);
+    reader.take(usize::MAX);
+    node.revise(id, &of_x, Want::EVERY);
+    writer.join().unwrap();
+    node.unwatch(id);
+    reader.read_to_end(usize::MAX);
+    reader.assert_account(true);
+}
+
+#[test]
+fn a_number_stands_for_one_series_at_a_time() {
+    explore(numbers_are_used_again);
 }
 
 fn closes() {
