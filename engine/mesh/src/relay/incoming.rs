@@ -329,7 +329,7 @@ impl Incoming {
         }
         row.seq = slot.base.wrapping_add(row.seq);
         let state = slot.state.checked_sub(1).and_then(|at| self.states.get_mut(at as usize)?.as_mut());
-        let ready = |state: &mut State| state.ready(local) || row.end_reason().is_some();
+        let mut ready = |state: &mut State| state.ready(local, outbox) || row.end_reason().is_some();
         let Some(state) = state.and_then(|state| ready(state).then_some(state)) else {
             self.counts.refused += 1;
             return true;
@@ -417,8 +417,10 @@ impl State {
     }
 
     /// Whether rows are to be delivered: somebody watches, and the claim is not beaten.
-    fn ready(&mut self, local: &Local<'_>) -> bool {
+    fn ready(&mut self, local: &Local<'_>, outbox: &mut Outbox) -> bool {
         if self.resolved_at != local.fanout.generation() {
+            // A number given back in resolving may still be in the outbox.
+            outbox.flush();
             self.resolve(local.fanout);
         }
         let moves = local.moves.of(self.partition);
@@ -552,3 +554,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
