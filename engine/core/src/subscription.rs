@@ -7,6 +7,7 @@
 
 pub mod contract;
 mod queue;
+mod starting;
 mod taken;
 
 use std::sync::Arc;
@@ -70,12 +71,11 @@ impl Subscription {
     pub fn offer(&self, rows: &[Row], values: &mut Vec<Value>, now: Micros) {
         let mut queue = self.queue.lock();
         queue.offer(rows, values, now);
-        self.paced.store(queue.is_paced(), Ordering::Relaxed);
         self.wake(queue);
     }
 
-    /// Offers the latest reading of a series as a start, unless the series came live already. `position` is the
-    /// series' counter: the next live reading is the one after it.
+    /// Offers the latest reading of a series as a start, unless the series began already. `position` is the series'
+    /// counter: the next live reading is the one after it. What came live before it was kept back, as the start holds it.
     pub fn offer_start(&self, row: Row, value: Option<Value>, position: Seq) {
         let mut queue = self.queue.lock();
         queue.offer_start(row, value, position);
@@ -103,9 +103,11 @@ impl Subscription {
         self.wake(queue);
     }
 
-    /// Says that all starts were offered.
+    /// Says that all starts were offered: series without one begin with what came live.
     pub fn started(&self) {
-        self.queue.lock().started();
+        let mut queue = self.queue.lock();
+        queue.started();
+        self.wake(queue);
     }
 
     /// Hands out what became due by time: readings held back by a rate, and heartbeats. Answers when the next one will
@@ -142,6 +144,7 @@ impl Subscription {
     }
 
     fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        self.paced.store(queue.is_paced(), Ordering::Relaxed);
         let waker = queue.take_waker();
         let has_waiter = queue.has_waiter();
         drop(queue);

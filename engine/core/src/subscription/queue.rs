@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use super::contract::{Contract, Deadband, Ledger, Overflow, Pace, Start, Want};
+use super::starting::{Early, Starting};
 use super::taken::{Taken, Wait};
 use crate::history::Sample;
 use crate::reading::{Micros, Seq, Series, Value};
@@ -42,8 +43,8 @@ pub(super) struct Queue {
     /// What was lost and not told yet. Under drop-newest it is younger than what is queued of its series, else older
     /// than all that is queued.
     losses: Losses,
-    /// While the start is copied: series that came live already.
-    starting: Option<HashSet<u32, RandomState>>,
+    /// While the start is copied.
+    starting: Option<Starting>,
     /// Readings held back, by when they are due.
     due: BTreeSet<(Micros, u32)>,
     closed: bool,
@@ -108,7 +109,7 @@ impl Queue {
             defined: Vec::new(),
             ledger: Ledger::default(),
             losses: Losses::default(),
-            starting: (contract.start != Start::Live).then(HashSet::default),
+            starting: (contract.start != Start::Live).then(Starting::default),
             due: BTreeSet::new(),
             closed: false,
             nudged: false,
@@ -151,6 +152,12 @@ impl Queue {
     }
 
     pub(super) fn retire(&mut self, series: u32) {
+        if let Some((early, now)) = self.begin(series, 0) {
+            self.release_early(early, now);
+        }
+        if let Some(starting) = &mut self.starting {
+            starting.end(series);
+        }
         self.release_held(series);
         if let Some(detail) = self.details.get_mut(series as usize) {
             *detail = None;
@@ -177,10 +184,10 @@ impl Queue {
             values.clear();
             return;
         }
-        self.ledger.offered += rows.len() as u64;
-        if let Some(seen) = &mut self.starting {
-            seen.extend(rows.iter().map(|row| row.series));
+        if self.starting.is_some() {
+            return self.offer_while_starting(rows, values.drain(..), now);
         }
+        self.ledger.offered += rows.len() as u64;
         let from = self.place();
         if self.simple && self.rows.len() + rows.len() <= self.contract.queue_max && self.losses.is_empty() {
             self.rows.extend(rows);
@@ -203,8 +210,9 @@ impl Queue {
 
     /// Notes when the rows from a place on were offered. There are no more notes than rows, and none of a time twice.
     fn note_offer(&mut self, from: u64, at: Micros) {
-        let to = self.place();
-        if from == to {
+        // A part of them may have been noted.
+        let (from, to) = (from.max(self.offers.back().map_or(0, |last| last.to)), self.place());
+        if from >= to {
             return;
         }
         match self.offers.back_mut() {
@@ -216,6 +224,49 @@ impl Queue {
                 self.offers.push_back(Offer { from, to, at });
             }
         }
+    }
+
+    /// Keeps back what comes before its series' start, at most as much as the queue may hold: then all of it goes live,
+    /// and those series have no start.
+    fn offer_while_starting(&mut self, rows: &[Row], mut values: impl Iterator<Item = Value>, now: Micros) {
+        let from = self.place();
+        for row in rows {
+            let value = row.has_value_beside().then(|| values.next()).flatten();
+            match &mut self.starting {
+                Some(starting) if starting.is_early(row.series) => {
+                    starting.now = now;
+                    self.keep_early(*row, value);
+                }
+                _ => {
+                    self.ledger.offered += 1;
+                    self.live(*row, value, now);
+                }
+            }
+        }
+        self.note_offer(from, now);
+    }
+
+    fn keep_early(&mut self, row: Row, value: Option<Value>) {
+        if let Some(starting) = &mut self.starting
+            && starting.keep(row, value) >= self.contract.queue_max
+        {
+            let (early, now) = (starting.begin_early(), starting.now);
+            self.release_early(early, now);
+        }
+    }
+
+    /// Takes in what was kept back.
+    fn release_early(&mut self, early: Early, now: Micros) {
+        let from = self.place();
+        for (row, value) in early {
+            if row.is_reading() {
+                self.ledger.offered += 1;
+                self.live(row, value, now);
+            } else {
+                self.tell(row);
+            }
+        }
+        self.note_offer(from, now);
     }
 
     /// One live row: the contract says what becomes of it.
@@ -402,22 +453,29 @@ impl Queue {
     }
 
     pub(super) fn offer_start(&mut self, row: Row, value: Option<Value>, position: Seq) {
-        if self.closed || self.starting.as_mut().is_some_and(|seen| !seen.insert(row.series)) {
-            return;
-        }
+        let Some((later, now)) = self.begin(row.series, position) else { return };
         self.ledger.offered += 1;
         self.enqueue_start(row, value, position);
+        self.release_early(later, now);
     }
 
     pub(super) fn offer_history(&mut self, series: u32, samples: &[Sample], position: Seq) {
-        if self.closed || self.starting.as_mut().is_some_and(|seen| !seen.insert(series)) {
-            return;
-        }
+        let Some((later, now)) = self.begin(series, position) else { return };
         for sample in samples {
             self.ledger.offered += 1;
             let row = Row::reading(series, sample);
             let value = row.has_value_beside().then(|| sample.value.clone());
             self.enqueue_start(row, value, position);
+        }
+        self.release_early(later, now);
+    }
+
+    /// Begins a series, unless that or the queue's end came before; what came live that its start does not hold.
+    fn begin(&mut self, series: u32, position: Seq) -> Option<(Early, Micros)> {
+        match &mut self.starting {
+            _ if self.closed => None,
+            Some(starting) => Some((starting.begin(series, position)?, starting.now)),
+            None => Some((Early::new(), 0)),
         }
     }
 
@@ -438,6 +496,9 @@ impl Queue {
     pub(super) fn tell(&mut self, mut gap: Row) {
         if self.closed {
             return;
+        }
+        if self.starting.as_ref().is_some_and(|starting| starting.is_early(gap.series)) {
+            return self.keep_early(gap, None);
         }
         self.give_up_held(gap.series);
         if let Some(detail) = self.details.get_mut(gap.series as usize).and_then(Option::as_mut) {
@@ -469,7 +530,9 @@ impl Queue {
     }
 
     pub(super) fn started(&mut self) {
-        self.starting = None;
+        if let Some(mut starting) = self.starting.take() {
+            self.release_early(starting.begin_early(), starting.now);
+        }
     }
 
     pub(super) fn release_due(&mut self, now: Micros) -> bool {
@@ -506,6 +569,7 @@ impl Queue {
 
     /// Nothing more comes; what is held back is handed out.
     pub(super) fn close(&mut self) {
+        self.started();
         if !std::mem::replace(&mut self.closed, true) {
             self.release_due(Micros::MAX);
         }

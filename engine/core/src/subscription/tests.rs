@@ -139,15 +139,42 @@ proptest! {
 }
 
 #[test]
-fn a_start_gives_way_to_a_live_reading_of_its_series() {
+fn a_start_holds_what_came_live_before_it() {
     let subscription = Subscription::new(Contract { start: Start::Latest, ..Contract::default() });
-    let (x, y) = (subscription.enroll(&series("x"), Want::EVERY), subscription.enroll(&series("y"), Want::EVERY));
+    let [x, y, z] = ["x", "y", "z"].map(|attribute| subscription.enroll(&series(attribute), Want::EVERY));
+    put(&subscription, x, 4);
     put(&subscription, x, 5);
+    put(&subscription, z, 1);
     let start = |series, seq| Row::from_parts(series, 0, seq, (0, 0), 0);
     subscription.offer_start(start(x, 5), None, 5);
+    put(&subscription, x, 6);
     subscription.offer_start(start(y, 7), None, 9);
+    let mut taken = Taken::default();
+    assert_eq!(got(&subscription, &mut taken, 10), ["=5", "6", "=7"]);
     subscription.started();
-    assert_eq!(got(&subscription, &mut Taken::default(), 10), ["5", "=7"]);
+    assert_eq!(got(&subscription, &mut taken, 10), ["1"], "a series that nobody started begins with its first");
+    assert!(subscription.ledger().is_exact());
+}
+
+#[test]
+fn what_comes_before_a_start_is_bounded_told_and_ends_with_its_series() {
+    let subscription = Subscription::new(Contract { start: Start::Latest, ..contract(Overflow::DropOldest, 3) });
+    let [x, y] = ["x", "y"].map(|attribute| subscription.enroll(&series(attribute), Want::EVERY));
+    let mut taken = Taken::default();
+    put(&subscription, x, 1);
+    subscription.tell(x, 2, 3, GapReason::Link);
+    assert_eq!(got(&subscription, &mut taken, 10), [""; 0]);
+    put(&subscription, x, 4);
+    assert_eq!(got(&subscription, &mut taken, 10), ["1", "2-3!", "4"], "more than the queue may hold goes live");
+    subscription.offer_start(Row::from_parts(x, 0, 4, (0, 0), 0), None, 4);
+    put(&subscription, y, 8);
+    subscription.tell(y, 9, 9, GapReason::Link);
+    subscription.retire(y);
+    assert_eq!(got(&subscription, &mut taken, 10), ["8", "9-9!"], "before its number is given to another");
+    put(&subscription, subscription.enroll(&series("z"), Want::EVERY), 10);
+    subscription.close();
+    assert_eq!(got(&subscription, &mut taken, 10), ["10"]);
+    assert!(subscription.ledger().is_exact());
 }
 
 #[test]

@@ -138,7 +138,7 @@ pub(crate) fn comes_in_the_middle() {
     let places = places(&node);
     (0..2).for_each(|number| assert!(node.put(places[0], value(3, number)).is_ok()));
     let writers = spawn_writers(&node, places);
-    let start = pick(&[Start::Live, Start::Latest]);
+    let start = pick(&[Start::Live, Start::Latest, Start::Last(2), Start::Since(0)]);
     // Starts of several readings all fit: a gap that a dropped one leaves ends where the starts do.
     let queue_max = if matches!(start, Start::Last(_) | Start::Since(_)) { 64 } else { pick(&[1, 2, 64]) };
     let contract = Contract { queue_max, ..contract(start) };
