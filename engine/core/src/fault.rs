@@ -1,4 +1,4 @@
-//! Known bugs, to be switched on by tests alone: they show that the simulation finds them.
+//! Known bugs, to be switched on by tests alone: they show that the simulation and the interleavings find them.
 //!
 //! Without the feature `faults` none can be switched on, and asking costs nothing.
 
@@ -18,6 +18,12 @@ pub enum Fault {
     EpochGoesBack,
     /// A partition is replaced by the first chunk of its cut.
     PartialCut,
+    /// A reader lets go of the queue between its look and its wait: what comes in between does not wake it.
+    LookThenWait,
+    /// A series is resolved anew while rows under its old number are still gathered.
+    NumberGivenEarly,
+    /// What comes live before its series' start is delivered, and the start as well.
+    StartTwice,
 }
 
 #[cfg(feature = "faults")]

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::fault::{self, Fault};
 use crate::history::Sample;
 use crate::reading::{EndReason, GapReason, Micros, Seq, Series, Value};
 use crate::row::Row;
@@ -184,7 +185,12 @@ impl Subscription {
     /// the time-out. Answers false when closed and drained.
     pub fn wait(&self, timeout: Duration, blocked: bool) -> bool {
         let mut queue = self.queue.lock();
-        if queue.must_wait(blocked) {
+        let must_wait = queue.must_wait(blocked);
+        if fault::is_on(Fault::LookThenWait) {
+            drop(queue);
+            queue = self.queue.lock();
+        }
+        if must_wait {
             queue.set_waiter(true);
             self.ready.wait_for(&mut queue, timeout);
             queue.set_waiter(false);

@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 use super::contract::{Contract, Deadband, Ledger, Overflow, Pace, Start, Want};
 use super::starting::{Early, Starting};
 use super::taken::{Taken, Wait};
+use crate::fault::{self, Fault};
 use crate::history::Sample;
 use crate::reading::{Micros, Seq, Series, Value};
 use crate::row::{self, Row};
@@ -233,7 +234,7 @@ impl Queue {
         for row in rows {
             let value = row.has_value_beside().then(|| values.next()).flatten();
             match &mut self.starting {
-                Some(starting) if starting.is_early(row.series) => {
+                Some(starting) if starting.is_early(row.series) && !fault::is_on(Fault::StartTwice) => {
                     starting.now = now;
                     self.keep_early(*row, value);
                 }

@@ -12,6 +12,8 @@
 #![expect(clippy::unwrap_used, reason = "all of it is tests")]
 
 mod exhaustive;
+#[cfg(feature = "faults")]
+mod faults;
 mod lookups;
 mod node;
 mod reader;
@@ -39,17 +41,24 @@ fn explore(test: fn()) {
 }
 
 fn explore_some(test: fn(), seed: u64, schedules: usize, failures: FailurePersistence) {
-    let mut config = Config::new();
-    config.stack_size = STACK_BYTES;
+    let mut config = config();
     config.failure_persistence = failures;
     sensors();
     Runner::new(RandomScheduler::new_from_seed(seed, schedules.div_ceil(2)), config.clone()).run(test);
     Runner::new(PctScheduler::new_from_seed(seed, PREEMPTIONS, schedules.div_ceil(2)), config).run(test);
 }
 
+fn config() -> Config {
+    let mut config = Config::new();
+    config.stack_size = STACK_BYTES;
+    // That weak memory is not modelled is said above.
+    config.silence_warnings = true;
+    config
+}
+
 /// Runs a small test under every schedule there is.
 fn exhaust(test: fn()) {
-    let schedules = Runner::new(DfsScheduler::new(None, false), Config::new()).run(test);
+    let schedules = Runner::new(DfsScheduler::new(None, false), config()).run(test);
     println!("{schedules} schedules");
 }
 
@@ -58,10 +67,8 @@ fn sensors() -> &'static [String; 2] {
     static SENSORS: OnceLock<[String; 2]> = OnceLock::new();
     SENSORS.get_or_init(|| {
         let (found, answer) = std::sync::mpsc::sync_channel(1);
-        let mut config = Config::new();
-        config.stack_size = STACK_BYTES;
         let find = move || found.send(node::sensor_of_each_shard()).expect("somebody waits for it");
-        Runner::new(RandomScheduler::new_from_seed(0, 1), config).run(find);
+        Runner::new(RandomScheduler::new_from_seed(0, 1), config()).run(find);
         answer.recv().expect("it ran")
     })
 }

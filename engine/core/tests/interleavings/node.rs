@@ -15,7 +15,7 @@ use senza_core::{AttributeId, Epoch, Filter, Micros, NodeName, Result, SensorId,
 /// The attribute of which no reading may be left out by contract.
 pub(crate) const LOSSLESS: &str = "button";
 /// Readings kept of a series.
-const HISTORY: usize = 4;
+pub(crate) const HISTORY: usize = 4;
 
 /// A series by name: sensor, epoch, attribute.
 pub(crate) type Name = (SensorId, Epoch, AttributeId);

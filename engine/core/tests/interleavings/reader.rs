@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use senza_core::Seq;
-use senza_core::subscription::{Item, Ledger, Start, Subscription, Taken};
+use senza_core::subscription::{Contract, Item, Ledger, Overflow, Start, Subscription, Taken};
 
-use crate::node::{Name, Node, name};
+use crate::node::{HISTORY, Name, Node, name};
 
 /// Longer than any schedule: only a wake-up ends such a wait.
 pub(crate) const FOREVER: Duration = Duration::from_secs(3600);
@@ -20,6 +20,7 @@ struct Seen {
     next: Option<Seq>,
     /// The counter of its starts, and the last of them.
     start: Option<(Seq, Seq)>,
+    starts: u64,
     live: bool,
 }
 
@@ -32,6 +33,8 @@ pub(crate) struct Reader {
     from_first: bool,
     /// Series that it does not want all the time: what was put meanwhile is missing and not told.
     pub(crate) may_miss: fn(&Name) -> bool,
+    /// Whether a sensor may end before its start is copied: what came live then has none.
+    pub(crate) may_end: bool,
     /// Readings handed out, starts included.
     pub(crate) delivered: u64,
     /// Numbers in told gaps.
@@ -49,6 +52,7 @@ impl Reader {
             series: BTreeMap::new(),
             from_first,
             may_miss: |_| false,
+            may_end: false,
             delivered: 0,
             lost: 0,
             after_skip: 0,
@@ -138,16 +142,17 @@ impl Reader {
         let seen = self.series.entry(key.clone()).or_default();
         let left_out = item.row.is_after_skip();
         assert!(!(left_out && item.series.lossless), "a lossless series has no reading left out: {told}");
-        let start = self.subscription.contract().start;
+        let contract = self.subscription.contract();
         // Who comes in the middle of a series begins anywhere in it, where what is kept was not asked for.
-        let from_kept = matches!(start, Start::Last(_) | Start::Since(_));
+        // A start that there was no room for gives way to what came live.
+        let from_kept = contract.start != Start::Live && contract.queue_max > 2 && !self.may_end;
         let first = seen.next.or((self.from_first || from_kept).then_some(1));
         let may_miss = left_out || (self.may_miss)(&key);
         let fits = |seq: Seq| first.is_none_or(|next| seq == next || (may_miss && seq > next));
         if let Some(_reason) = item.row.gap_reason() {
             let (from, to) = (item.row.seq, item.row.slot);
             // A start that was dropped need not be the first reading.
-            let begins = fits(from) || (seen.next.is_none() && start != Start::Live);
+            let begins = fits(from) || (seen.next.is_none() && contract.start != Start::Live);
             assert!(begins && from <= to && to <= self.node.count(&key), "a gap that is none: {told}");
             seen.next = Some(to + 1);
             seen.live = true;
@@ -160,10 +165,14 @@ impl Reader {
                 let follows = seen.start.is_none_or(|(at, last)| at == position && last < seq);
                 assert!(!seen.live && follows && seq <= position, "a start out of place: {told}");
                 seen.start = Some((position, seq));
+                seen.starts += 1;
                 seen.next = Some(position + 1);
             }
             None => {
                 assert!(fits(seq), "a gap or a duplicate: {told}");
+                if leaves_nothing_out(&contract) {
+                    assert_starts_whole(contract.start, seen, &told);
+                }
                 seen.live = true;
                 seen.next = Some(seq + 1);
             }
@@ -172,6 +181,22 @@ impl Reader {
         self.after_skip += u64::from(left_out);
         assert_eq!(item.value, self.node.value(&key, seq), "another reading's value: {told}");
     }
+}
+
+/// Whether all readings are delivered or told lost.
+pub(crate) fn leaves_nothing_out(contract: &Contract) -> bool {
+    contract.want.is_every() && contract.overflow != Overflow::Conflate
+}
+
+/// Asserts that a series that goes on live began with as many readings as were asked for and kept.
+fn assert_starts_whole(start: Start, seen: &Seen, told: &str) {
+    let Some((position, _)) = seen.start else { return };
+    let whole = match start {
+        Start::Last(last) => position.min(last.into()).min(HISTORY as u64),
+        Start::Since(_) => position.min(HISTORY as u64),
+        _ => return,
+    };
+    assert_eq!(seen.starts, whole, "a start that is not whole: {told}");
 }
 
 /// The account, which adds up at any moment.

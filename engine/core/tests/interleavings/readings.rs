@@ -7,7 +7,7 @@ use senza_core::{AttributeId, Error, Filter, Micros, SensorId};
 use shuttle::thread;
 
 use crate::node::{LOSSLESS, Node, Place, point, value};
-use crate::reader::{Reader, exact};
+use crate::reader::{Reader, exact, leaves_nothing_out};
 use crate::{explore, pick, sensors};
 
 /// Of each writer.
@@ -34,10 +34,6 @@ pub(crate) fn contract(start: Start) -> Contract {
         pick(&[Overflow::DropOldest, Overflow::DropNewest, Overflow::Conflate, Overflow::Block { wait_us: 1 }]);
     let want = Want { pace: pick(&[Pace::Every, Pace::Latest]), ..Want::EVERY };
     Contract { want, overflow, queue_max: pick(&[1, 2, 16]), start, ..Contract::default() }
-}
-
-pub(crate) fn leaves_nothing_out(contract: &Contract) -> bool {
-    contract.want.is_every() && contract.overflow != Overflow::Conflate
 }
 
 /// A writer of single readings and one of batches, both to all places.
@@ -327,6 +323,7 @@ pub(crate) fn a_sensor_comes_back() {
     });
     let (id, subscription) = node.watch(&all_of_them(), contract);
     let mut reader = Reader::new(&node, &subscription, false);
+    reader.may_end = true;
     reader.take(usize::MAX);
     join([writer, mover]);
     assert!(node.put(places[0], value(9, 0)).is_err(), "a stale handle");
