@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p senza-benches --bench ownership [-- <sensors>…]` prints one JSON object: how fast sensors are
 //! registered, when a peer sees them all, what a late joiner and a death cost, what idle nodes say, and what a remote
-//! sensor costs in memory. Two cores carry all nodes, so that the nodes of this run compete.
+//! sensor costs in memory. `whereis_ns` are single look-ups, each timed, less the clock's own time. Two cores carry all nodes, so that the nodes of this run compete.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints and reads the clock")]
 
@@ -10,11 +10,12 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use senza::{Config, Filter, Node, NodeName, Sensor, SensorHandle, Whereis};
+use senza_benches::{histogram, is_measured, numbers, percentiles, resident_bytes, until};
+use serde_json::Value as Json;
 
 fn main() {
-    let mut sizes: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
-    // `cargo test` runs it too, without this flag: then it is only to work.
-    if !std::env::args().any(|arg| arg == "--bench") {
+    let mut sizes: Vec<usize> = numbers().into_iter().map(|number| number as usize).collect();
+    if !is_measured() {
         sizes = vec![1_000];
     } else if sizes.is_empty() {
         sizes = vec![10_000, 100_000, 1_000_000];
@@ -37,6 +38,7 @@ fn run(count: usize) -> String {
     let visible = begin.elapsed();
     let both = resident_bytes() - before;
     let whereis = whereis_per_second(&b, &sensors);
+    let whereis_ns = whereis_ns(&b, &sensors);
     let (locate, locate_many) = locate_per_second(&b, &sensors);
     let idle = idle_bytes_per_second(&a);
     let (held, churn_bytes) = churn(&a, &sensors, held);
@@ -50,7 +52,7 @@ fn run(count: usize) -> String {
     let death = death(&b, &sensors);
     format!(
         "{{\"sensors\":{count},\"register_per_s\":{:.0},\"visible_s\":{:.3},\"unregistered_s\":{:.3},\"join_s\":{join:.3},\
-         \"death_ms\":{death:.1},\"whereis_per_s\":{whereis:.0},\"locate_per_s\":{locate:.0},\
+         \"death_ms\":{death:.1},\"whereis_per_s\":{whereis:.0},\"whereis_ns\":{whereis_ns},\"locate_per_s\":{locate:.0},\
          \"locate_many_per_s\":{locate_many:.0},\"idle_bytes_per_s\":{idle:.0},\"churn_bytes_per_change\":{churn_bytes:.0},\"as_many_on_the_other_visible_s\":{both_visible:.3},\
          \"bytes_per_sensor_owner_and_peer\":{:.0},\"bytes_per_remote_sensor\":{remote_bytes:.0}}}",
         count as f64 / registered.as_secs_f64(),
@@ -122,6 +124,29 @@ fn whereis_per_second(node: &Node, sensors: &[Sensor]) -> f64 {
     f64::from(looked_up as u32) / begin.elapsed().as_secs_f64()
 }
 
+/// Percentiles of single look-ups of remote sensors, nanoseconds, less what reading the clock takes.
+fn whereis_ns(node: &Node, sensors: &[Sensor]) -> Json {
+    let mut clock = histogram();
+    // Of two million, 2,000 lie above the percentile that matters.
+    let timed = if is_measured() { 2_000_000 } else { 20_000 };
+    for _ in 0..timed / 20 {
+        let begin = Instant::now();
+        clock.saturating_record(begin.elapsed().as_nanos() as u64);
+    }
+    let overhead = clock.value_at_quantile(0.5);
+    let mut latency = histogram();
+    for at in 0..timed {
+        let id = sensors[at * 611_953 % sensors.len()].id.as_str();
+        let begin = Instant::now();
+        black_box(node.whereis(black_box(id)));
+        let took = begin.elapsed().as_nanos() as u64;
+        latency.saturating_record(took.saturating_sub(overhead).max(1));
+    }
+    let mut told = percentiles(&latency);
+    told["clock"] = overhead.into();
+    told
+}
+
 /// The same without names: one by one, and in groups of 256.
 fn locate_per_second(node: &Node, sensors: &[Sensor]) -> (f64, f64) {
     let ids: Vec<&str> = (0..2_000_000).map(|at| sensors[at * 611_953 % sensors.len()].id.as_str()).collect();
@@ -144,13 +169,15 @@ fn churn(node: &Node, sensors: &[Sensor], mut held: Vec<SensorHandle>) -> (Vec<S
     let sent = || node.engine().traffic().iter().map(|link| link.sent.1).sum::<u64>();
     let before = sent();
     let rounds = 500.min(held.len());
-    for at in 0..rounds {
-        let handle = held.swap_remove(at * 7919 % held.len());
-        let id = handle.sensor().clone();
-        drop(handle);
+    assert_eq!(held.len(), sensors.len(), "all were registered, in this order");
+    for round in 0..rounds {
+        let at = round * 7919 % held.len();
+        drop(held.swap_remove(at));
         std::thread::sleep(Duration::from_millis(6));
-        let again = sensors.iter().find(|sensor| sensor.id == id).and_then(|sensor| node.register(sensor).ok());
-        held.extend(again);
+        held.push(node.register(&sensors[at]).expect("it was here"));
+        // Back where it was, so that places say which sensor it is.
+        let last = held.len() - 1;
+        held.swap(at, last);
         std::thread::sleep(Duration::from_millis(6));
     }
     let bytes = sent() - before;
@@ -164,21 +191,4 @@ fn idle_bytes_per_second(node: &Node) -> f64 {
     let before = sent();
     std::thread::sleep(Duration::from_secs(4));
     (sent() - before) as f64 / 4.0
-}
-
-fn until(condition: impl Fn() -> bool) -> bool {
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(120) {
-        if condition() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    false
-}
-
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).unwrap_or_default() * 1024
 }

@@ -12,8 +12,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use senza_benches::{free_endpoint, is_measured, numbers, resident_bytes, until};
 use zenoh::Wait;
 use zenoh::sample::SampleKind;
 use zenoh::{Config, Session};
@@ -21,9 +22,8 @@ use zenoh::{Config, Session};
 const SENSORS_MAX: usize = 60_000;
 
 fn main() {
-    let mut sizes: Vec<usize> = std::env::args().skip(1).filter_map(|arg| arg.parse().ok()).collect();
-    // `cargo test` runs it too, without this flag: then it is only to work.
-    if !std::env::args().any(|arg| arg == "--bench") {
+    let mut sizes: Vec<usize> = numbers().into_iter().map(|number| number as usize).collect();
+    if !is_measured() {
         sizes = vec![100];
     } else if sizes.is_empty() {
         sizes = vec![1_000, 10_000];
@@ -34,9 +34,9 @@ fn main() {
 
 fn run(count: usize) -> String {
     assert!(count <= SENSORS_MAX, "a session cannot declare so many");
-    let port = free_port();
-    let a = open(&format!("tcp/127.0.0.1:{port}"), None);
-    let b = open("tcp/127.0.0.1:0", Some(port));
+    let endpoint = free_endpoint();
+    let a = open(&endpoint, None);
+    let b = open("tcp/127.0.0.1:0", Some(&endpoint));
     let (seen, _subscriber) = watch(&b);
     let keys: Vec<String> = (0..count).map(|number| format!("tokens/building%2Fsensor-{number:08}")).collect();
     let before = resident_bytes();
@@ -47,7 +47,7 @@ fn run(count: usize) -> String {
     let visible = begin.elapsed();
     let both = resident_bytes().saturating_sub(before);
     let begin = Instant::now();
-    let c = open("tcp/127.0.0.1:0", Some(port));
+    let c = open("tcp/127.0.0.1:0", Some(&endpoint));
     let (late, _subscriber) = watch(&c);
     assert!(until(|| late.load(Ordering::Relaxed) == count), "c saw {} of {count}", late.load(Ordering::Relaxed));
     let join = begin.elapsed();
@@ -69,9 +69,9 @@ fn run(count: usize) -> String {
 }
 
 /// A peer that finds others by their endpoint alone.
-fn open(listen: &str, connect: Option<u16>) -> Session {
+fn open(listen: &str, connect: Option<&str>) -> Session {
     let mut config = Config::default();
-    let connect: Vec<String> = connect.iter().map(|port| format!("tcp/127.0.0.1:{port}")).collect();
+    let connect: Vec<&str> = connect.into_iter().collect();
     for (path, value) in [
         ("mode", "\"peer\"".to_owned()),
         ("listen/endpoints", format!("{:?}", [listen])),
@@ -93,26 +93,4 @@ fn watch(session: &Session) -> (Arc<AtomicUsize>, zenoh::pubsub::Subscriber<()>)
     };
     let subscriber = session.liveliness().declare_subscriber("tokens/**").history(true).callback(count).wait();
     (seen, subscriber.expect("a subscriber"))
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-    listener.local_addr().expect("it is bound").port()
-}
-
-fn until(condition: impl Fn() -> bool) -> bool {
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(300) {
-        if condition() {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    false
-}
-
-fn resident_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
-    line.split_whitespace().nth(1).and_then(|kilobytes| kilobytes.parse::<u64>().ok()).unwrap_or_default() * 1024
 }
