@@ -1,28 +1,49 @@
-//! The relay between two nodes in two processes: put → table → relay → subscriber, every number checked on arrival.
+//! The relay between two nodes in two processes: put → table → relay → subscriber, every number checked on arrival; and
+//! what of that is frames alone.
 //!
-//! `cargo bench -p senza-benches --bench relay [-- <seconds>]` prints one JSON object. Rivals in the same run, between
-//! the same two processes: Zenoh with one message of 8 bytes per reading from a declared publisher, checked by its
-//! number alone. Zenoh keeps no history, knows no owner, and tells no loss; ours does all of it. Both ends wait for the
-//! other side by what they see of it (a queue, a sample), so that nothing is dropped.
+//! `cargo bench -p senza-benches --profile release --bench relay [-- <seconds> senza|frames|zenoh …]` prints one JSON
+//! object, by default three rounds of all. `frames` is the row *relay-wire*: rows are written as frames, sent through the
+//! transport against credit, parsed and checked, with no table and no subscription. Rivals in the same run, between the
+//! same two processes: Zenoh with one message of 8 bytes per reading from a declared publisher, checked by its number
+//! alone. Zenoh keeps no history, knows no owner, and tells no loss; ours does all of it. Both ends wait for the other side
+//! by what they see of it (a queue, credit, a sample), so that nothing is dropped.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints and reads the clock")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use senza::{Config, Contract, Filter, Node, NodeName, Overflow, Sensor, SensorHandle, Value};
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender};
+use senza::{
+    AttributeId, Config, Contract, Filter, Node, NodeName, Overflow, Sensor, SensorHandle, SensorId, SensorType, Value,
+};
+use senza_benches::{Child, child_args, free_endpoint, is_measured, numbers};
+use senza_core::codec::{self, Message};
+use senza_core::frame::{Frame, FrameWriter};
+use senza_core::reading::{Series, SeriesKind};
+use senza_core::row::{KIND_F64, Row};
+use senza_core::subscription::Item;
+use senza_mesh::clock::{Clock, SystemClock};
+use senza_mesh::relay::{CREDIT_WINDOW, FRAME_BYTES};
+use senza_mesh::transport::{Class, Event, Inbox, Transport};
+use senza_mesh::zenoh_transport::{ZenohOptions, ZenohTransport};
+use serde_json::{Value as Json, json};
 use zenoh::Wait;
 
+/// What can be measured alone.
+const KINDS: [&str; 3] = ["senza", "frames", "zenoh"];
 const BATCH: usize = 4_096;
 /// Readings that may wait for the link before the writer waits.
 const AHEAD: u64 = 131_072;
 
+/// A side that hears nothing for so long says again where it stands.
+const SILENCE: Duration = Duration::from_millis(50);
+
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    match args.first().map(String::as_str) {
-        Some("--child") => child(&args[1], &args[2], args.get(3).and_then(|text| text.parse().ok()).unwrap_or(1)),
-        _ => parent(&args),
+    match child_args() {
+        Some(args) => child(&args[0], &args[1], args[2].parse().expect("a number")),
+        None => parent(),
     }
 }
 
@@ -31,6 +52,7 @@ fn main() {
 fn child(role: &str, endpoint: &str, sensors: usize) {
     match role {
         "senza" => put_senza(endpoint, sensors),
+        "frames" => put_frames(endpoint, sensors),
         _ => put_zenoh(endpoint),
     }
 }
@@ -93,6 +115,81 @@ fn put_zenoh(endpoint: &str) {
     }
 }
 
+fn put_frames(endpoint: &str, sensors: usize) {
+    let (transport, mail) = open_wire("writer", &[endpoint]);
+    let kind = Arc::new(SeriesKind {
+        attribute: AttributeId::new("value").expect("it is short"),
+        sensor_type: SensorType::default(),
+        node: transport.me().node.clone(),
+        lossless: false,
+    });
+    let name = |number: usize| SensorId::new(format!("building/sensor-{number:08}")).expect("ids here are short");
+    let series: Vec<Arc<Series>> =
+        (0..sensors).map(|number| Arc::new(Series::new(name(number), 1, kind.clone()))).collect();
+    let reader = NodeName::from_host("reader");
+    let (mut writer, mut credit, mut now) = (FrameWriter::starting_at(1), 0, SystemClock.now());
+    let there = parent_is_there();
+    println!("ready");
+    for seq in 1.. {
+        for (number, series) in series.iter().enumerate() {
+            if number % BATCH == 0 {
+                now = SystemClock.now();
+            }
+            // Devices have clocks of their own: each reading carries its time.
+            let times = (now - (number % 1_000) as i64, now);
+            let row = Row::from_parts(number as u32, KIND_F64, seq, times, seq);
+            let item = Item { series, row, value: None, position: None };
+            if !writer.is_full(FRAME_BYTES) && writer.fits(&item) {
+                writer.add(&item);
+                continue;
+            }
+            while writer.number() >= credit {
+                match mail.recv_timeout(SILENCE) {
+                    Ok(message) => credit = credit.max(u64_of(&message)),
+                    // Also how the two find each other.
+                    Err(_) if there() => _ = transport.send(&reader, Class::Control, Bytes::new()),
+                    Err(_) => return transport.close(),
+                }
+            }
+            let mut message = Vec::with_capacity(FRAME_BYTES + 1024);
+            codec::begin(codec::KIND_FRAME, 1, &mut message);
+            writer.finish(&mut message);
+            transport.send(&reader, Class::Frame, Bytes::from(message));
+            writer.add(&item);
+        }
+    }
+}
+
+/// Hands on what comes, as it comes.
+struct Wire(Sender<Bytes>);
+
+impl Inbox for Wire {
+    fn deliver(&self, event: Event) {
+        if let Event::Message { bytes, .. } = event {
+            // Credit keeps it from being full.
+            let _sent = self.0.try_send(bytes);
+        }
+    }
+}
+
+fn open_wire(name: &str, connect: &[&str]) -> (Arc<ZenohTransport>, Receiver<Bytes>) {
+    let (sender, mail) = crossbeam_channel::bounded(4 * CREDIT_WINDOW as usize);
+    let options = ZenohOptions {
+        node: NodeName::from_host(name),
+        incarnation: 1,
+        root: "senza".to_owned(),
+        listen: vec!["tcp/127.0.0.1:0".to_owned()],
+        connect: connect.iter().map(ToString::to_string).collect(),
+        lease_ms: 10_000,
+        settings: Vec::new(),
+    };
+    (ZenohTransport::open(options, Arc::new(Wire(sender))).expect("a transport"), mail)
+}
+
+fn u64_of(message: &[u8]) -> u64 {
+    message.try_into().map(u64::from_le_bytes).unwrap_or_default()
+}
+
 fn session(what: &str, settings: &[(&str, String)]) -> zenoh::Session {
     let mut config = zenoh::Config::default();
     let ours = [("mode", "\"peer\"".to_owned()), ("scouting/multicast/enabled", "false".to_owned())];
@@ -104,39 +201,35 @@ fn session(what: &str, settings: &[(&str, String)]) -> zenoh::Session {
 
 // === the process that reads ===
 
-fn parent(args: &[String]) {
-    let test = args.iter().any(|arg| arg == "--test");
-    let seconds = args.iter().find_map(|arg| arg.parse::<f64>().ok()).unwrap_or(if test { 0.2 } else { 3.0 });
-    let rounds = if test { 1 } else { 3 };
-    let mut rows = Vec::new();
+fn parent() {
+    let seconds = numbers().first().copied().unwrap_or(if is_measured() { 3.0 } else { 0.2 });
+    let (rounds, sizes): (_, &[usize]) = if is_measured() { (3, &[1_000, 100_000]) } else { (1, &[100]) };
+    let named: Vec<String> = std::env::args().skip(1).filter(|arg| KINDS.contains(&arg.as_str())).collect();
+    let wanted = |kind: &str| named.is_empty() || named.iter().any(|name| name == kind);
+    let mut rows: Vec<Json> = Vec::new();
     for round in 0..rounds {
-        let sizes: &[usize] = if test { &[100] } else { &[1_000, 100_000] };
+        let mut row = |what: String, (rate, lost): (f64, u64)| {
+            rows.push(json!({ "round": round, "what": what, "readings_per_s": rate.round(), "lost": lost }));
+            // A machine that is busy otherwise may lose a frame; a number out of order would be as a loss without an end.
+            assert!(rate > 0.0 && (lost as f64) < rate * seconds, "{rows:?}");
+        };
         for sensors in sizes {
-            let (rate, lost) = read_senza(*sensors, seconds);
-            rows.push(format!("{{\"round\":{round},\"what\":\"senza, {sensors} sensors\",\"readings_per_s\":{rate:.0},\"lost\":{lost}}}"));
+            if wanted("senza") {
+                row(format!("senza, {sensors} sensors"), read_senza(*sensors, seconds));
+            }
+            if wanted("frames") {
+                row(format!("frames alone, {sensors} series"), read_frames(*sensors, seconds));
+            }
         }
-        let (rate, lost) = read_zenoh(seconds);
-        rows.push(format!("{{\"round\":{round},\"what\":\"zenoh, one message per reading\",\"readings_per_s\":{rate:.0},\"lost\":{lost}}}"));
+        if wanted("zenoh") {
+            row("zenoh, one message per reading".to_owned(), read_zenoh(seconds));
+        }
     }
-    println!("[{}]", rows.join(",\n"));
+    println!("{}", json!({ "seconds": seconds, "runs": rows }));
 }
 
 fn start(role: &str, endpoint: &str, sensors: usize) -> Child {
-    let program = std::env::current_exe().expect("this program");
-    let mut command = Command::new(program);
-    command.args(["--child", role, endpoint, &sensors.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.spawn().expect("a process");
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
-    assert_eq!(line.trim(), "ready");
-    child
-}
-
-fn stop(mut child: Child) {
-    if let Some(mut stdin) = child.stdin.take() {
-        let _written = stdin.write_all(b"\n");
-    }
-    child.wait().expect("it ends");
+    Child::start(&[role, endpoint, &sensors.to_string()])
 }
 
 /// Readings per second, and how many numbers did not come.
@@ -167,13 +260,59 @@ fn read_senza(sensors: usize, seconds: f64) -> (f64, u64) {
     let begin = Instant::now();
     let read = count(Duration::from_secs_f64(seconds));
     let rate = read as f64 / begin.elapsed().as_secs_f64();
-    stop(child);
+    child.end();
     node.stop();
     (rate, lost)
 }
 
+/// The same for frames alone.
+fn read_frames(sensors: usize, seconds: f64) -> (f64, u64) {
+    let (transport, mail) = open_wire("reader", &[]);
+    let child = start("frames", &transport.listening()[0], sensors);
+    let writer = NodeName::from_host("writer");
+    let (mut last, mut bases) = (vec![0u64; sensors], vec![0u64; sensors]);
+    let (mut lost, mut granted, mut came) = (0u64, 0, 0);
+    let mut take = |message: &Bytes| {
+        let mut counted = 0u64;
+        if !message.is_empty() {
+            let Ok((_, Message::Frame(body))) = codec::decode(message) else { panic!("not a frame") };
+            let frame = Frame::parse(body, &writer).expect("a frame");
+            came = frame.number;
+            frame.entries.iter().for_each(|entry| bases[entry.number as usize] = entry.base);
+            let rows = frame.rows(|row, _| {
+                let at = row.series as usize;
+                let seq = bases[at].wrapping_add(row.seq);
+                lost = lost.saturating_add(seq.wrapping_sub(last[at] + 1));
+                last[at] = seq;
+                counted += 1;
+            });
+            rows.expect("rows");
+        }
+        // An empty message asks where the credit stands.
+        if message.is_empty() || came + CREDIT_WINDOW / 2 >= granted {
+            granted = came + CREDIT_WINDOW;
+            transport.send(&writer, Class::Control, Bytes::copy_from_slice(&u64::to_le_bytes(granted)));
+        }
+        counted
+    };
+    let mut count = |until: Duration| {
+        let (begin, mut counted) = (Instant::now(), 0);
+        while begin.elapsed() < until {
+            counted += mail.recv_timeout(SILENCE).map_or(0, |message| take(&message));
+        }
+        counted
+    };
+    count(Duration::from_secs_f64(seconds / 3.0));
+    let begin = Instant::now();
+    let read = count(Duration::from_secs_f64(seconds));
+    let rate = read as f64 / begin.elapsed().as_secs_f64();
+    child.end();
+    transport.close();
+    (rate, lost)
+}
+
 fn read_zenoh(seconds: f64) -> (f64, u64) {
-    let endpoint = format!("tcp/{}", free_port());
+    let endpoint = free_endpoint();
     let session = session("listen", &[("listen/endpoints", format!("[{endpoint:?}]"))]);
     let (sender, receiver) = crossbeam_channel::bounded::<u64>(1 << 20);
     let _subscriber = session
@@ -202,11 +341,6 @@ fn read_zenoh(seconds: f64) -> (f64, u64) {
     };
     count(Duration::from_secs_f64(seconds / 3.0));
     let read = count(Duration::from_secs_f64(seconds));
-    stop(child);
+    child.end();
     (read as f64 / seconds, lost)
-}
-
-fn free_port() -> std::net::SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a port");
-    listener.local_addr().expect("it has an address")
 }
