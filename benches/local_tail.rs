@@ -3,11 +3,11 @@
 //! `cargo bench -p senza-benches --profile release --bench local-tail [-- <pairs> <seconds> <sensors>]` prints one JSON
 //! object; by default 21 pairs of 1 s windows and 10,000 sensors, two minutes.
 //!
-//! One node puts by handle, one by one, as fast as puts return; 256 of them are timed together. In each pair the node is
-//! first in mode `local`, then in the cluster again with a peer in another process that subscribed to everything and
-//! stands still (SIGSTOP): first while nobody knows, when every put is also queued for it and the queue overflows, then
-//! when the peer is known to be down. Same node, same table, same sensors. Then the peer goes on, and has to be told every
-//! number that it missed.
+//! One node puts by handle, one by one, as fast as puts return; 256 of them are timed together. In each pair the node
+//! is first in mode `local`, then in the cluster again with a peer in another process that subscribed to everything
+//! and stands still (SIGSTOP): first while nobody knows, when every put is also queued for it and the queue overflows,
+//! then when the peer is known to be down. Same node, same table, same sensors. Then the peer goes on, and has to be
+//! told every number that it missed.
 //!
 //! There is no rival: the goal is that the cluster costs local sensors nothing.
 

@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p senza-benches --bench ownership [-- <sensors>…]` prints one JSON object: how fast sensors are
 //! registered, when a peer sees them all, what a late joiner and a death cost, what idle nodes say, and what a remote
-//! sensor costs in memory. `whereis_ns` are single look-ups, each timed, less the clock's own time. Two cores carry all nodes, so that the nodes of this run compete.
+//! sensor costs in memory. `whereis_ns` are single look-ups, each timed, less the clock's own time. Two cores carry
+//! all nodes, so that the nodes of this run compete.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints and reads the clock")]
 
@@ -51,9 +52,10 @@ fn run(count: usize) -> String {
     let unregistered = begin.elapsed();
     let death = death(&b, &sensors);
     format!(
-        "{{\"sensors\":{count},\"register_per_s\":{:.0},\"visible_s\":{:.3},\"unregistered_s\":{:.3},\"join_s\":{join:.3},\
-         \"death_ms\":{death:.1},\"whereis_per_s\":{whereis:.0},\"whereis_ns\":{whereis_ns},\"locate_per_s\":{locate:.0},\
-         \"locate_many_per_s\":{locate_many:.0},\"idle_bytes_per_s\":{idle:.0},\"churn_bytes_per_change\":{churn_bytes:.0},\"as_many_on_the_other_visible_s\":{both_visible:.3},\
+        "{{\"sensors\":{count},\"register_per_s\":{:.0},\"visible_s\":{:.3},\"unregistered_s\":{:.3},\
+         \"join_s\":{join:.3},\"death_ms\":{death:.1},\"whereis_per_s\":{whereis:.0},\"whereis_ns\":{whereis_ns},\
+         \"locate_per_s\":{locate:.0},\"locate_many_per_s\":{locate_many:.0},\"idle_bytes_per_s\":{idle:.0},\
+         \"churn_bytes_per_change\":{churn_bytes:.0},\"as_many_on_the_other_visible_s\":{both_visible:.3},\
          \"bytes_per_sensor_owner_and_peer\":{:.0},\"bytes_per_remote_sensor\":{remote_bytes:.0}}}",
         count as f64 / registered.as_secs_f64(),
         visible.as_secs_f64(),
@@ -163,8 +165,8 @@ fn locate_per_second(node: &Node, sensors: &[Sensor]) -> (f64, f64) {
     (ids.len() as f64 / singly.as_secs_f64(), ids.len() as f64 / begin.elapsed().as_secs_f64())
 }
 
-/// Ten percent of 100,000 a minute for six seconds: 500 sensors end and come again, and what that costs on the wire, per
-/// change and receiver, beacons included.
+/// Ten percent of 100,000 a minute for six seconds: 500 sensors end and come again, and what that costs on the wire,
+/// per change and receiver, beacons included.
 fn churn(node: &Node, sensors: &[Sensor], mut held: Vec<SensorHandle>) -> (Vec<SensorHandle>, f64) {
     let sent = || node.engine().traffic().iter().map(|link| link.sent.1).sum::<u64>();
     let before = sent();

@@ -2,11 +2,11 @@
 //! what of that is frames alone.
 //!
 //! `cargo bench -p senza-benches --profile release --bench relay [-- <seconds> senza|frames|zenoh …]` prints one JSON
-//! object, by default three rounds of all. `frames` is the row *relay-wire*: rows are written as frames, sent through the
-//! transport against credit, parsed and checked, with no table and no subscription. Rivals in the same run, between the
-//! same two processes: Zenoh with one message of 8 bytes per reading from a declared publisher, checked by its number
-//! alone. Zenoh keeps no history, knows no owner, and tells no loss; ours does all of it. Both ends wait for the other side
-//! by what they see of it (a queue, credit, a sample), so that nothing is dropped.
+//! object, by default three rounds of all. `frames` is the row *relay-wire*: rows are written as frames, sent through
+//! the transport against credit, parsed and checked, with no table and no subscription. Rivals in the same run,
+//! between the same two processes: Zenoh with one message of 8 bytes per reading from a declared publisher, checked by
+//! its number alone. Zenoh keeps no history, knows no owner, and tells no loss; ours does all of it. Both ends wait
+//! for the other side by what they see of it (a queue, credit, a sample), so that nothing is dropped.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints and reads the clock")]
 
@@ -210,7 +210,8 @@ fn parent() {
     for round in 0..rounds {
         let mut row = |what: String, (rate, lost): (f64, u64)| {
             rows.push(json!({ "round": round, "what": what, "readings_per_s": rate.round(), "lost": lost }));
-            // A machine that is busy otherwise may lose a frame; a number out of order would be as a loss without an end.
+            // A machine that is busy otherwise may lose a frame; a number out of order would be as a loss without an
+            // end.
             assert!(rate > 0.0 && (lost as f64) < rate * seconds, "{rows:?}");
         };
         for sensors in sizes {

@@ -1,5 +1,5 @@
-//! What the benchmarks share: processes of their own that answer by lines, waiting for a condition, memory, percentiles,
-//! ratios of pairs, and an account of the numbers that a reader saw.
+//! What the benchmarks share: processes of their own that answer by lines, waiting for a condition, memory,
+//! percentiles, ratios of pairs, and an account of the numbers that a reader saw.
 //!
 //! Knows nothing of nodes; what is measured stands in each benchmark.
 

@@ -1,12 +1,13 @@
 //! Unwatched sensors: what they cost on a link.
 //!
-//! `cargo bench -p senza-benches --profile release --bench unwatched [-- <seconds> <sensors>]` prints one JSON object; by
-//! default three times 3 s and 100,000 sensors.
+//! `cargo bench -p senza-benches --profile release --bench unwatched [-- <seconds> <sensors>]` prints one JSON object;
+//! by default three times 3 s and 100,000 sensors.
 //!
-//! Two nodes on loopback. First nothing is put; then readings of sensors that nobody watches, as fast as puts return; then
-//! the same while the other node watches one more sensor, put to 10,000 times a second. Told is what the link's counters
-//! say: frames and readings in them, and apart from these the bytes of all else, which are beacons and credits. A reading
-//! that nobody asked for in any frame fails the benchmark. What it replaces sends every reading to every node.
+//! Two nodes on loopback. First nothing is put; then readings of sensors that nobody watches, as fast as puts return;
+//! then the same while the other node watches one more sensor, put to 10,000 times a second. Told is what the link's
+//! counters say: frames and readings in them, and apart from these the bytes of all else, which are beacons and
+//! credits. A reading that nobody asked for in any frame fails the benchmark. What it replaces sends every reading to
+//! every node.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints and reads the clock")]
 

@@ -1,12 +1,12 @@
 //! The obvious way over Zenoh, as a rival of ownership: one liveliness token per sensor.
 //!
-//! `cargo bench -p senza-benches --profile release --bench zenoh_tokens [-- <sensors>…]` prints one JSON object per size:
-//! how fast tokens are declared, when a second session sees them all, what a third one that comes late costs, how long
-//! the end of the first session takes to be told of all, and memory per token over both sessions. All sessions are in one
-//! process on loopback, as in `ownership.rs`, its counterpart.
+//! `cargo bench -p senza-benches --profile release --bench zenoh_tokens [-- <sensors>…]` prints one JSON object per
+//! size: how fast tokens are declared, when a second session sees them all, what a third one that comes late costs,
+//! how long the end of the first session takes to be told of all, and memory per token over both sessions. All
+//! sessions are in one process on loopback, as in `ownership.rs`, its counterpart.
 //!
-//! It names no owner's epoch and orders no two claims; it needs no code of ours. A session can declare at most 65,535 key
-//! expressions to another, so that a size above that is refused here.
+//! It names no owner's epoch and orders no two claims; it needs no code of ours. A session can declare at most 65,535
+//! key expressions to another, so that a size above that is refused here.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints and reads the clock")]
 
