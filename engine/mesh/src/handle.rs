@@ -175,6 +175,14 @@ impl Subscriber {
         self.subscription.contract()
     }
 
+    /// Asks for what matches any of these filters from now on; see [`Engine::rewatch`].
+    ///
+    /// # Errors
+    /// As [`Engine::rewatch`].
+    pub fn change(&self, filters: &[Filter]) -> Result<()> {
+        self.engine.rewatch(self.id, filters, self.contract().want)
+    }
+
     /// What became of every reading so far.
     pub fn ledger(&self) -> Ledger {
         self.subscription.ledger()

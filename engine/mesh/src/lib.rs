@@ -11,13 +11,15 @@
 //! - [`handle`]: a registered sensor, a subscription.
 //! - [`driver`]: threads that drive an engine in real time.
 //! - [`network`], [`sim`]: a simulated network, and a cluster of engines on it in virtual time.
-//! - `zenoh_transport`, `zenoh_plain`, `zenoh_client` (feature `zenoh`): the seam over Zenoh, the key space that plain
-//!   clients see, and such a client.
+//! - [`followed`]: what plain clients follow, as filters.
+//! - `zenoh_transport`, `zenoh_plain`, `zenoh_follow`, `zenoh_tap`, `zenoh_client` (feature `zenoh`): the seam over
+//!   Zenoh, the key space that plain clients see, what they follow of it, and such a client.
 
 pub mod clock;
 pub mod counters;
 pub mod driver;
 pub mod engine;
+pub mod followed;
 pub mod handle;
 pub mod latency;
 pub mod network;
@@ -28,6 +30,10 @@ pub mod transport;
 #[cfg(feature = "zenoh")]
 pub mod zenoh_client;
 #[cfg(feature = "zenoh")]
+pub mod zenoh_follow;
+#[cfg(feature = "zenoh")]
 pub mod zenoh_plain;
+#[cfg(feature = "zenoh")]
+mod zenoh_tap;
 #[cfg(feature = "zenoh")]
 pub mod zenoh_transport;

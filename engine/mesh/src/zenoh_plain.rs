@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use zenoh::Wait;
 use zenoh::bytes::Encoding;
-use zenoh::matching::MatchingListener;
-use zenoh::pubsub::{Publisher, Subscriber};
+use zenoh::pubsub::Subscriber;
 use zenoh::qos::CongestionControl;
 use zenoh::query::{Query, Queryable};
 use zenoh::sample::{Locality, Sample, SampleKind};
 
+use crate::zenoh_follow::{Follow, FollowCounts, Watch, Watched};
 use crate::zenoh_transport::{OpenError, ZenohTransport};
 
 /// Puts waiting for the service; beyond, they are dropped and counted.
@@ -78,12 +78,23 @@ pub struct PlainCounts {
     pub published: u64,
     /// Bytes of their payloads.
     pub published_bytes: u64,
+    /// Readings that clients followed and that were lost before they were published: too many were waiting.
+    pub publish_lost: u64,
+    /// Key expressions of readings that clients follow now.
+    pub followed: u64,
+    /// Whether everything is published, since what clients follow is not known.
+    pub follow_blind: bool,
+    /// Taps opened so far, of which the last one is there.
+    pub taps: u64,
+    /// Taps that could not be opened.
+    pub taps_failed: u64,
 }
 
 /// One node's plain key space.
 pub struct ZenohPlain {
     transport: Arc<ZenohTransport>,
     counts: Arc<Counts>,
+    follow_counts: Arc<FollowCounts>,
     readings: Watched,
     sensors: Watched,
     declared: Mutex<Option<Declared>>,
@@ -103,25 +114,7 @@ struct Counts {
     queries_refused: AtomicU64,
     published: AtomicU64,
     published_bytes: AtomicU64,
-}
-
-/// Whether some client subscribes to a part of the key space.
-struct Watched {
-    state: Arc<WatchState>,
-    _publisher: Publisher<'static>,
-    _listener: MatchingListener<()>,
-}
-
-struct WatchState {
-    /// Whether somebody matches, and whether this node is closing.
-    flags: Mutex<(bool, bool)>,
-    changed: Condvar,
-}
-
-/// Waits for clients of one part of the key space.
-#[derive(Clone)]
-pub struct Watch {
-    state: Arc<WatchState>,
+    publish_lost: AtomicU64,
 }
 
 // === impl ZenohPlain ===
@@ -158,7 +151,13 @@ impl ZenohPlain {
         let declared = Mutex::new(Some(Declared { subscriber, queryables, threads }));
         let readings = Watched::new(transport, "readings")?;
         let sensors = Watched::new(transport, "sensors")?;
-        Ok(Arc::new(Self { transport: transport.clone(), counts, readings, sensors, declared }))
+        let (transport, follow_counts) = (transport.clone(), Arc::default());
+        Ok(Arc::new(Self { transport, counts, follow_counts, readings, sensors, declared }))
+    }
+
+    /// What clients follow of this node's readings. One is enough: each has a tap of its own while it is used.
+    pub fn follow_readings(&self) -> Follow {
+        Follow::new(self.readings.state.clone(), self.follow_counts.clone(), self.transport.clone(), "readings")
     }
 
     /// Whether and when some client subscribes to readings.
@@ -192,6 +191,11 @@ impl ZenohPlain {
         }
     }
 
+    /// Counts readings that were lost on their way to be published.
+    pub fn lose(&self, readings: u64) {
+        self.counts.publish_lost.fetch_add(readings, Ordering::Relaxed);
+    }
+
     /// What was counted.
     pub fn counts(&self) -> PlainCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -202,15 +206,17 @@ impl ZenohPlain {
             queries_refused: read(&self.counts.queries_refused),
             published: read(&self.counts.published),
             published_bytes: read(&self.counts.published_bytes),
+            publish_lost: read(&self.counts.publish_lost),
+            followed: read(&self.follow_counts.expressions),
+            follow_blind: self.follow_counts.blind.load(Ordering::Relaxed),
+            taps: read(&self.follow_counts.taps),
+            taps_failed: read(&self.follow_counts.taps_failed),
         }
     }
 
     /// Takes all declarations back and waits for what is under way.
     pub fn close(&self) {
-        for watched in [&self.readings, &self.sensors] {
-            watched.state.flags.lock().1 = true;
-            watched.state.changed.notify_all();
-        }
+        [&self.readings, &self.sensors].into_iter().for_each(Watched::close);
         let Some(declared) = self.declared.lock().take() else { return };
         // Undeclaring drops the callbacks and with them the senders: the threads drain and end.
         if let Err(error) = declared.subscriber.undeclare().wait() {
@@ -313,56 +319,4 @@ fn answer(query: &Query, service: &dyn PlainService) {
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run).expect("the system has room for a thread")
-}
-
-// === impl Watched ===
-
-impl Watched {
-    fn new(transport: &ZenohTransport, part: &str) -> Result<Self, OpenError> {
-        let state = Arc::new(WatchState { flags: Mutex::new((false, false)), changed: Condvar::new() });
-        let publisher = transport
-            .session()
-            .declare_publisher(format!("{}/{part}/**", transport.root()))
-            .allowed_destination(Locality::Remote)
-            .wait()?;
-        let told = state.clone();
-        // Also tells what holds already, before it returns.
-        let listener = publisher
-            .matching_listener()
-            .callback(move |status| {
-                told.flags.lock().0 = status.matching();
-                told.changed.notify_all();
-            })
-            .wait()?;
-        Ok(Self { state, _publisher: publisher, _listener: listener })
-    }
-}
-
-impl Watch {
-    /// Whether some client subscribes now.
-    pub fn is_on(&self) -> bool {
-        self.state.flags.lock().0
-    }
-
-    /// Blocks until some client subscribes; answers false when the node closes.
-    pub fn wait(&self) -> bool {
-        let mut flags = self.state.flags.lock();
-        while !flags.0 && !flags.1 {
-            self.state.changed.wait(&mut flags);
-        }
-        !flags.1
-    }
-
-    /// Waits for so long, or until the node closes.
-    pub fn pause(&self, pause: std::time::Duration) {
-        let mut flags = self.state.flags.lock();
-        if !flags.1 {
-            self.state.changed.wait_for(&mut flags, pause);
-        }
-    }
-
-    /// Whether the node closes.
-    pub fn is_closed(&self) -> bool {
-        self.state.flags.lock().1
-    }
 }

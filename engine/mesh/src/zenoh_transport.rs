@@ -102,6 +102,7 @@ pub struct ZenohTransport {
     root: String,
     session: zenoh::Session,
     listening: Vec<String>,
+    settings: Vec<(String, String)>,
     own: Publisher<'static>,
     publishers: RwLock<BTreeMap<(NodeName, Class), Arc<Publisher<'static>>>>,
     counts: Arc<Counts>,
@@ -153,6 +154,7 @@ impl ZenohTransport {
             root,
             session,
             listening,
+            settings: options.settings,
             own,
             publishers: RwLock::default(),
             counts,
@@ -173,6 +175,11 @@ impl ZenohTransport {
     /// Where the node listens, ports filled in.
     pub fn listening(&self) -> &[String] {
         &self.listening
+    }
+
+    /// Further settings of Zenoh that the node was given.
+    pub(crate) fn settings(&self) -> &[(String, String)] {
+        &self.settings
     }
 
     /// The session's Zenoh id, as others see it.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded, never};
-use senza_core::{Life, NodeName};
+use senza_core::{AttributeId, Filter, Life, NodeName, SensorId};
 use senza_mesh::transport::{Class, Event, Inbox, MESSAGE_MAX, Transport};
 use senza_mesh::zenoh_client::{Client, ClientError, Updates};
 use senza_mesh::zenoh_plain::{PlainQuery, PlainReply, PlainService, QUERIES_MAX, ZenohPlain};
@@ -276,6 +276,61 @@ fn readings_are_watched_exactly_while_somebody_subscribes() {
 }
 
 #[test]
+fn what_is_followed_is_told_key_by_key() {
+    let plain = Plain::pair();
+    let mut follow = plain.plain.follow_readings();
+    let [here, there] = [plain.a.client(), plain.b.client()];
+    let one = there.subscribe("readings/w%C3%A4%2Fch%25/bpm").unwrap();
+    let sensor = |id: &str| SensorId::new(id).unwrap();
+    let own = Filter { nodes: vec![name("a")], ..Filter::default() };
+    let bpm = Filter { attributes: vec![AttributeId::new("bpm").unwrap()], ..own.clone() };
+    let exact = Filter { sensors: vec![sensor("wä/ch%")], ..bpm.clone() };
+    assert_eq!(follow.wait(), Some(vec![exact.clone()]));
+    assert_eq!(follow.changed(), None);
+    let two = here.subscribe("readings/other/**").unwrap();
+    let other = Filter { sensors: vec![sensor("other")], ..own.clone() };
+    until("a second follower joins", || follow.changed() == Some(vec![other.clone(), exact.clone()]));
+    let all_bpm = there.subscribe("readings/*/bpm").unwrap();
+    let three = vec![other.clone(), exact.clone(), bpm];
+    until("an attribute of all sensors is followed", || follow.changed() == Some(three.clone()));
+    let everything = here.subscribe("**").unwrap();
+    until("somebody follows all", || follow.changed() == Some(vec![own.clone()]));
+    drop((everything, all_bpm, one));
+    until("one stays", || follow.changed() == Some(vec![other.clone()]));
+    drop(two);
+    until("nobody stays", || follow.changed() == Some(vec![]));
+    let again = there.subscribe("readings/other/x").unwrap();
+    assert_eq!(follow.wait().unwrap()[0].sensors, other.sensors);
+    drop(again);
+    let counts = plain.plain.counts();
+    assert_eq!((counts.taps, counts.taps_failed, counts.follow_blind), (1, 0, false));
+    plain.plain.close();
+    assert_eq!(follow.wait(), None);
+    here.close();
+    there.close();
+}
+
+#[test]
+fn three_hundred_keys_are_told_apart_and_declare_nothing() {
+    const KEYS: usize = 300;
+    let plain = Plain::pair();
+    let mut follow = plain.plain.follow_readings();
+    let client = plain.b.client();
+    let updates: Vec<Updates> =
+        (0..KEYS).map(|key| client.subscribe(&format!("readings/sensor-{key}/x")).unwrap()).collect();
+    let mut filters = follow.wait().unwrap();
+    until("all are heard", || {
+        filters = follow.changed().unwrap_or_else(|| filters.clone());
+        filters.iter().map(|filter| filter.sensors.len()).sum::<usize>() == KEYS
+    });
+    assert!(filters.iter().all(Filter::is_narrow), "{filters:?}");
+    assert_eq!((plain.plain.counts().followed, plain.plain.counts().taps), (KEYS as u64, 1));
+    drop(updates);
+    until("none is left", || follow.changed() == Some(vec![]));
+    client.close();
+}
+
+#[test]
 fn closing_wakes_who_waits_and_ends_the_threads() {
     let plain = Plain::pair();
     let watch = plain.plain.readings_watch();
@@ -402,7 +457,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Node `a` with a plain key space, node `b` beside it, and what the service of `a` was called with.
 struct Plain {
-    _a: Node,
+    a: Node,
     b: Node,
     plain: Arc<ZenohPlain>,
     service: Arc<Service>,
@@ -427,7 +482,7 @@ impl Plain {
         let b = Node::open("b", 2, &[&a]);
         a.expect(&Event::Token(life("b", 2)));
         b.expect(&Event::Token(life("a", 1)));
-        Self { _a: a, b, plain, service, calls }
+        Self { a, b, plain, service, calls }
     }
 
     fn next_call(&self) -> String {

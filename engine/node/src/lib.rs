@@ -42,7 +42,8 @@ pub use senza_mesh::handle::{Demands, SensorHandle, Subscriber};
 use senza_mesh::ownership::Timing;
 pub use senza_mesh::ownership::contest::{HealReport, Settled};
 use senza_mesh::transport::Transport;
-use senza_mesh::zenoh_plain::{Watch, ZenohPlain};
+use senza_mesh::zenoh_follow::Follow;
+use senza_mesh::zenoh_plain::ZenohPlain;
 pub use senza_mesh::zenoh_transport::OpenError;
 use senza_mesh::zenoh_transport::{ZenohOptions, ZenohTransport};
 
@@ -57,8 +58,11 @@ const READY: Duration = Duration::from_secs(5);
 /// How often, and with what pause, a held name is looked at again: a crash is noticed within 2.4 s.
 const NAME_CHECKS: u32 = 15;
 const NAME_STEP: Duration = Duration::from_millis(200);
-/// How often the threads that publish look whether they are still wanted.
+/// How often a thread that publishes looks whether it is still wanted.
 const PUBLISH_IDLE: Duration = Duration::from_millis(100);
+/// How often the thread that publishes readings looks whether clients follow something else.
+const FOLLOW: Duration = Duration::from_millis(50);
+const FOLLOW_US: i64 = 50_000;
 /// How often a node looks after itself.
 const HOUSE: Duration = Duration::from_millis(100);
 /// Readings taken at a time for plain clients.
@@ -338,18 +342,18 @@ impl std::task::Wake for Unpark {
 
 // === threads ===
 
-/// Publishes this node's readings while some plain client subscribes to any; otherwise costs nothing.
+/// Publishes those of this node's readings that plain clients follow; while nobody does, costs nothing.
 fn publish_readings(engine: Arc<Engine>, plain: Arc<ZenohPlain>, service: Arc<Plain>) -> JoinHandle<()> {
     spawn("senza-plain-readings", move || {
-        let watch = plain.readings_watch();
-        let own = Filter { nodes: vec![engine.me().node.clone()], ..Filter::default() };
-        while watch.wait() {
+        let mut follow = plain.follow_readings();
+        while let Some(filters) = follow.wait() {
             if !service.is_shown() {
-                watch.pause(PUBLISH_IDLE);
+                follow.pause(PUBLISH_IDLE);
                 continue;
             }
-            match Subscriber::subscribe(&engine, &own, Contract::default()) {
-                Ok(reader) => publish_while(&watch, reader, &plain, &service),
+            let reader = Subscriber::subscribe(&engine, &filters[0], Contract::default());
+            match reader.and_then(|reader| reader.change(&filters).map(|()| reader)) {
+                Ok(reader) => publish_while(&mut follow, reader, &plain, &service),
                 Err(error) => {
                     tracing::error!(%error, "plain clients get no readings");
                     return;
@@ -359,15 +363,35 @@ fn publish_readings(engine: Arc<Engine>, plain: Arc<ZenohPlain>, service: Arc<Pl
     })
 }
 
-fn publish_while(watch: &Watch, mut reader: Subscriber, plain: &ZenohPlain, service: &Plain) {
+/// One subscription for all clients, whose filters change as they come and go: who stays misses nothing by that.
+fn publish_while(follow: &mut Follow, mut reader: Subscriber, plain: &ZenohPlain, service: &Plain) {
     let mut taken = Vec::new();
-    while watch.is_on() && !watch.is_closed() && service.is_shown() {
-        taken.extend(reader.recv_timeout(PUBLISH_IDLE));
+    let mut next_look = 0;
+    while service.is_shown() {
+        let now = service.clock.steady();
+        // A broad filter that changes has every series look once more: not with each of many clients that come at once.
+        if now >= next_look {
+            next_look = now + FOLLOW_US;
+            match follow.changed() {
+                Some(filters) if filters.is_empty() => return,
+                Some(filters) => {
+                    if let Err(error) = reader.change(&filters) {
+                        tracing::error!(%error, "what plain clients follow");
+                    }
+                }
+                None => {}
+            }
+        }
+        taken.extend(reader.recv_timeout(FOLLOW));
         reader.take(&mut taken, PUBLISH_TAKE);
         for delivery in taken.drain(..) {
-            // A gap shows in the numbers of the readings around it.
-            if let Delivery::Reading(reading) = delivery {
-                plain.publish(&service.reading_key(&reading), JSON, reading_json(&reading));
+            match delivery {
+                Delivery::Reading(reading) => {
+                    plain.publish(&service.reading_key(&reading), JSON, reading_json(&reading));
+                }
+                // Told to nobody: it shows in the numbers of the readings around it.
+                Delivery::Gap(gap) => plain.lose(gap.count().unwrap_or(0)),
+                Delivery::Start(..) => {}
             }
         }
     }

@@ -273,7 +273,9 @@ impl Plain {
             let plain = json!({
                 "puts": plain.puts, "puts_dropped": plain.puts_dropped, "queries": plain.queries,
                 "queries_refused": plain.queries_refused, "published": plain.published,
-                "published_bytes": plain.published_bytes,
+                "published_bytes": plain.published_bytes, "publish_lost": plain.publish_lost,
+                "followed": plain.followed, "follow_blind": plain.follow_blind, "taps": plain.taps,
+                "taps_failed": plain.taps_failed,
             });
             stats.insert("plain".into(), plain);
         }

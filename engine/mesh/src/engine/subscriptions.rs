@@ -83,6 +83,33 @@ impl Engine {
         subscription.offer_start(row, value, last_seq);
     }
 
+    /// Gives a subscription other filters, each wanted as its contract says. What matched before and still does goes on
+    /// without gap or duplicate; what matches only now begins live. Narrow filters visit the series they name, before
+    /// and after; others none.
+    ///
+    /// # Errors
+    /// [`Error::Full`](senza_core::Error::Full) at the bound of a filter's entries: the subscription then stays as it is.
+    pub fn rewatch(&self, id: SubscriptionId, filters: &[Filter], want: Want) -> Result<()> {
+        filters.iter().try_for_each(Filter::check)?;
+        let (before, wanted) = (self.fanout.named_sensors(id), self.fanout.wanted_by([id].into_iter()));
+        if !self.fanout.replace(id, filters.iter().map(|filter| (filter.clone(), want)).collect()) {
+            return Ok(());
+        }
+        let after = self.fanout.named_sensors(id);
+        // Names none where it is broad: then every series looks again.
+        let all = before.is_empty() || after.is_empty();
+        let named = [before, after].concat();
+        self.visit(&named, &mut |_, _, _, watchers| watchers.reset());
+        let is_own = |filter: &Filter| filter.nodes == [self.me().node.clone()];
+        if !(filters.iter().all(is_own) && wanted.iter().all(|(filter, _)| is_own(filter))) {
+            let named = if all { &[] } else { named.as_slice() };
+            self.relay.all_incoming().iter().for_each(|link| link.lock().unwatch(named, &self.fanout));
+        }
+        self.wake_for(&self.interest_changed);
+        self.demands_may_differ();
+        Ok(())
+    }
+
     /// Ends a subscription.
     pub fn unwatch(&self, id: SubscriptionId) {
         let named = self.fanout.named_sensors(id);
