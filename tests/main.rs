@@ -5,6 +5,7 @@
 //! - `processes`: nodes as processes, through the command line and plain clients.
 //! - `outages`: nodes as processes that stand still, die, or are cut from each other by the kernel.
 //! - `top`: what clients see of contracts, ledgers and demand.
+//! - `following`: what plain clients follow is published, and nothing else.
 //! - `load`: the load generator, through the command line.
 //! - `namespaces`: a network of the kernel's, for those.
 //! - `python/`: a client in another language, with no code of ours; run by `tests/run`.
@@ -13,6 +14,7 @@
 
 mod conformance;
 mod embedded;
+mod following;
 mod load;
 mod namespaces;
 mod outages;
