@@ -55,8 +55,8 @@ impl Heard {
         self.by_id.is_empty()
     }
 
-    /// The filters for the series of one node that somebody follows below the prefix; none where no series can be meant.
-    /// Costs an allocation or two per expression.
+    /// The filters for the series of one node that somebody follows below the prefix; none where no series can be
+    /// meant. Costs an allocation or two per expression.
     pub fn filters(&self, prefix: &str, node: &NodeName) -> Vec<Filter> {
         let mut pairs = BTreeSet::new();
         for expression in self.by_id.values() {
@@ -237,7 +237,8 @@ mod tests {
             let followed = texts.iter().any(|text| Pattern::new(text).unwrap().matches(&path));
             let filters = of(&texts.iter().map(String::as_str).collect::<Vec<_>>());
             let series = series(sensor, attribute);
-            prop_assert_eq!(filters.iter().any(|filter| filter.matches(&series)), followed, "{:?} {:?}", texts, filters);
+            let matches = filters.iter().any(|filter| filter.matches(&series));
+            prop_assert_eq!(matches, followed, "{:?} {:?}", texts, filters);
             prop_assert!(filters.iter().all(|filter| filter.nodes == [node()] && filter.check().is_ok()));
         }
 

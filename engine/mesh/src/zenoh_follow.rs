@@ -252,13 +252,14 @@ impl Follow {
                 self.told.clear();
                 false
             }
-            None if now < self.next_tap => {
+            None if now < self.next_tap || !self.open_tap(now) => {
                 self.told = everything(&self.node);
+                self.lagging = None;
                 self.see(true);
                 return;
             }
-            None => self.open_tap(now),
-            Some(_) => true,
+            // A tap that was opened just now, or one that lags.
+            _ => true,
         };
         self.lagging = lagging.then(|| self.lagging.unwrap_or(now));
         let overdue = self.lagging.is_some_and(|since| now - since > LAG.as_micros() as Micros);
@@ -291,7 +292,6 @@ impl Follow {
                 tracing::warn!(%error, "every reading is published: what plain clients follow cannot be heard");
                 self.counts.taps_failed.fetch_add(1, Ordering::Relaxed);
                 self.state.change(|flags| flags.heard = None);
-                self.told = everything(&self.node);
                 false
             }
         }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test: a panic is its failure, seeds are printed")]
 
 use senza_core::subscription::{Contract, Start};
-use senza_core::{Delivery, Error, Filter, SensorId, Seq, Value};
+use senza_core::{AttributeId, Delivery, Error, Filter, SensorId, Seq, Value};
 use senza_mesh::engine::{Happening, OnConflict, Sensor};
 use senza_mesh::handle::{SensorHandle, Subscriber};
 use senza_mesh::network::LinkRules;
@@ -102,6 +102,55 @@ fn a_subscription_is_met_by_sensors_that_come_later() {
     let mut all = got(&mut reader);
     all.sort();
     assert_eq!(all, ["1", "1", "2", "2", "3"]);
+}
+
+#[test]
+fn filters_that_change_cost_a_reader_nothing_of_what_it_keeps() {
+    let pattern = |text: &str| Filter::pattern(text).unwrap();
+    let x = Filter { attributes: vec![AttributeId::new("x").unwrap()], ..Filter::default() };
+    let steps: [(Vec<Filter>, &[&str]); 8] = [
+        (vec![sensor("kept")], &[]),
+        (vec![sensor("kept"), sensor("one")], &["one"]),
+        (vec![pattern("k$*/**"), sensor("two")], &["two"]),
+        (vec![sensor("one"), sensor("kept")], &["one"]),
+        (vec![Filter::all()], &["one", "two"]),
+        (vec![x], &["one", "two"]),
+        (vec![pattern("*/y"), sensor("kept")], &[]),
+        (vec![sensor("kept")], &[]),
+    ];
+    // At the owner, and from afar.
+    for node in ["a", "b"] {
+        let mut cluster = Cluster::seed(17).nodes(2);
+        let held = ["kept", "one", "two"].map(|id| cluster.register("a", id));
+        cluster.settle();
+        let mut reader = cluster.subscribe(node, &sensor("kept"), Contract::default());
+        cluster.run_for(SECOND);
+        let mut last = 0;
+        for (filters, others) in &steps {
+            // What is still queued as the filters change is not lost either.
+            put(&held[0], 2);
+            reader.change(filters).unwrap();
+            put(&held[0], 2);
+            cluster.run_for(SECOND);
+            held.iter().for_each(|handle| _ = put(handle, 3));
+            cluster.run_for(SECOND);
+            let mut taken = Vec::new();
+            reader.take(&mut taken, usize::MAX);
+            let mut heard = std::collections::BTreeSet::new();
+            for delivery in taken {
+                match delivery {
+                    Delivery::Reading(reading) if reading.series.sensor.as_str() == "kept" => {
+                        last += 1;
+                        assert_eq!(reading.seq, last, "{node} {filters:?}");
+                    }
+                    Delivery::Reading(reading) => _ = heard.insert(reading.series.sensor.to_string()),
+                    other => panic!("{node} {filters:?}: {other:?}"),
+                }
+            }
+            assert_eq!(heard.iter().map(String::as_str).collect::<Vec<_>>(), *others, "{node} {filters:?}");
+        }
+        assert_eq!(last, 7 * steps.len() as u64, "{node}");
+    }
 }
 
 #[test]

@@ -311,6 +311,35 @@ fn what_is_followed_is_told_key_by_key() {
 }
 
 #[test]
+fn where_nobody_tells_what_is_followed_everything_is() {
+    // No room for another link, and a link that tells nothing.
+    let one_link = ("transport/unicast/max_sessions", "1");
+    let silence = (
+        "access_control",
+        r#"{ enabled: true, default_permission: "allow",
+             rules: [{ id: "no", messages: ["declare_subscriber"], flows: ["egress"], permission: "deny",
+                       key_exprs: ["senza/readings/**"] }],
+             subjects: [{ id: "all" }], policies: [{ rules: ["no"], subjects: ["all"] }] }"#,
+    );
+    for (setting, opened) in [(one_link, (0, 1)), (silence, (1, 0))] {
+        let (sender, _calls) = bounded(MAIL);
+        let service = Arc::new(Service { calls: sender, held: parking_lot::Mutex::default() });
+        let (a, plain) = Node::serve(&service, Some(setting));
+        let mut follow = plain.follow_readings();
+        let client = a.client();
+        let updates = client.subscribe("readings/watch/bpm").unwrap();
+        let own = Filter { nodes: vec![name("a")], ..Filter::default() };
+        assert_eq!(follow.wait(), Some(vec![own]), "{setting:?}");
+        let counts = plain.counts();
+        assert_eq!((counts.follow_blind, (counts.taps, counts.taps_failed)), (true, opened), "{setting:?}");
+        drop(updates);
+        until("nobody follows", || follow.changed() == Some(vec![]));
+        client.close();
+        plain.close();
+    }
+}
+
+#[test]
 fn three_hundred_keys_are_told_apart_and_declare_nothing() {
     const KEYS: usize = 300;
     let plain = Plain::pair();
@@ -379,6 +408,17 @@ impl Node {
         let transport = ZenohTransport::open(options(node, incarnation, "tcp/127.0.0.1:0", seeds), inbox).unwrap();
         transport.announce(true);
         Self { transport, mail }
+    }
+
+    /// Node `a` with a plain key space, under one more setting.
+    fn serve(service: &Arc<Service>, setting: Option<(&str, &str)>) -> (Self, Arc<ZenohPlain>) {
+        let (inbox, mail) = mailbox();
+        let mut options = options("a", 1, "tcp/127.0.0.1:0", &[]);
+        options.settings.extend(setting.map(|(path, value)| (path.to_owned(), value.to_owned())));
+        let transport = ZenohTransport::open(options, inbox).unwrap();
+        let plain = ZenohPlain::serve(&transport, service.clone()).unwrap();
+        transport.announce(true);
+        (Self { transport, mail }, plain)
     }
 
     fn client(&self) -> Client {
@@ -472,13 +512,9 @@ struct Service {
 
 impl Plain {
     fn pair() -> Self {
-        let (inbox, mail) = mailbox();
-        let transport = ZenohTransport::open(options("a", 1, "tcp/127.0.0.1:0", &[]), inbox).unwrap();
         let (sender, calls) = bounded(MAIL);
         let service = Arc::new(Service { calls: sender, held: parking_lot::Mutex::default() });
-        let plain = ZenohPlain::serve(&transport, service.clone()).unwrap();
-        transport.announce(true);
-        let a = Node { transport, mail };
+        let (a, plain) = Node::serve(&service, None);
         let b = Node::open("b", 2, &[&a]);
         a.expect(&Event::Token(life("b", 2)));
         b.expect(&Event::Token(life("a", 1)));
