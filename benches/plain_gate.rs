@@ -1,6 +1,6 @@
 //! What a plain Zenoh client that follows one sensor costs the puts of all others.
 //!
-//! `cargo bench -p senza-benches --profile release --bench plain_gate [-- <seconds>]` prints one JSON object; it runs tiny
+//! `cargo bench -p senza-benches --profile release --bench plain-gate [-- <seconds>]` prints one JSON object; it runs tiny
 //! under `cargo test`. Three processes: a node that puts readings of 100,000 sensors in turn, a plain client
 //! without code of ours, and this one, which asks for the rates before, while, and after the client follows one of the
 //! sensors: at a million readings offered a second, and flat out. Rivals in the same run: the same node while the client

@@ -153,7 +153,7 @@ fn put_frames(endpoint: &str, sensors: usize) {
             }
             let mut message = Vec::with_capacity(FRAME_BYTES + 1024);
             codec::begin(codec::KIND_FRAME, 1, &mut message);
-            writer.finish(&mut message);
+            writer.finish(1, &mut message);
             transport.send(&reader, Class::Frame, Bytes::from(message));
             writer.add(&item);
         }

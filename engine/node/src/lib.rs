@@ -391,7 +391,7 @@ fn publish_while(follow: &mut Follow, mut reader: Subscriber, plain: &ZenohPlain
                 }
                 // Told to nobody: it shows in the numbers of the readings around it.
                 Delivery::Gap(gap) => plain.lose(gap.count().unwrap_or(0)),
-                Delivery::Start(..) => {}
+                Delivery::Start(..) | Delivery::End(_) => {}
             }
         }
     }

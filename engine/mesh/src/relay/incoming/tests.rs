@@ -43,7 +43,8 @@ fn a_row_on_its_way_keeps_its_series() {
     };
     let moves = Moves::default();
     moves.life_changed();
-    let local = Local { fanout: &fanout, moves: &moves, fenced: &fenced };
+    let (time, clock) = (0, ClockOffset::default());
+    let local = Local { fanout: &fanout, moves: &moves, fenced: &fenced, time, clock };
 
     let mut frame = Vec::new();
     let mut deliveries = ["x", "y", "x", "z"].map(reading);
