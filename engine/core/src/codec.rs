@@ -106,6 +106,40 @@ pub struct Question {
     pub last: u32,
 }
 
+/// Asks for what is kept of the series that match, one shard of the owner's table at a time: how a subscription begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartAsk {
+    /// The answer has the same.
+    pub id: u64,
+    /// Which shard, from 0.
+    pub shard: u16,
+    /// The version of the asker's interest that has to be held before it is answered.
+    pub interest: u64,
+    /// Readings with source times from here on.
+    pub from: Micros,
+    /// At most so many of a series, the newest.
+    pub last: u32,
+    /// Which series.
+    pub filter: Filter,
+}
+
+/// A part of an answer: starts of whole series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartPart<'a> {
+    /// The question's.
+    pub id: u64,
+    /// The question's.
+    pub shard: u16,
+    /// How many shards there are to be asked for.
+    pub shards: u16,
+    /// This part's number, from 0.
+    pub part: u16,
+    /// How many parts this shard has.
+    pub parts: u16,
+    /// A frame that decodes by itself.
+    pub body: &'a [u8],
+}
+
 /// Every message but the frame's inside, which [`frame`](crate::frame) reads.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message<'a> {
@@ -158,6 +192,10 @@ pub enum Message<'a> {
     Ask(u64, Question),
     /// An answer; the body is a frame that decodes by itself, or empty when the series is not here.
     Answer(u64, &'a [u8]),
+    /// Asks for what is kept.
+    StartAsk(StartAsk),
+    /// What is kept.
+    StartPart(StartPart<'a>),
     /// The sender withdraws everything and leaves.
     Bye,
     /// The sender withdraws and may come back in the same life; forget its set.
@@ -296,6 +334,21 @@ pub fn encode(incarnation: Incarnation, message: &Message<'_>) -> Vec<u8> {
             out.extend_from_slice(&id.to_le_bytes());
             out.extend_from_slice(body);
         }
+        Message::StartAsk(ask) => {
+            out.extend_from_slice(&ask.id.to_le_bytes());
+            out.extend_from_slice(&ask.shard.to_le_bytes());
+            out.extend_from_slice(&ask.interest.to_le_bytes());
+            out.extend_from_slice(&ask.from.to_le_bytes());
+            out.extend_from_slice(&ask.last.to_le_bytes());
+            put_filter(&ask.filter, &mut out);
+        }
+        Message::StartPart(part) => {
+            out.extend_from_slice(&part.id.to_le_bytes());
+            for number in [part.shard, part.shards, part.part, part.parts] {
+                out.extend_from_slice(&number.to_le_bytes());
+            }
+            out.extend_from_slice(part.body);
+        }
         Message::DigestAsk | Message::Reset | Message::Bye | Message::Leave => {}
     }
     out
@@ -318,6 +371,8 @@ fn kind_of(message: &Message<'_>) -> u8 {
         Message::Answer(..) => KIND_ANSWER,
         Message::Bye => 14,
         Message::Leave => 15,
+        Message::StartAsk(_) => 16,
+        Message::StartPart(_) => 17,
     }
 }
 
@@ -477,6 +532,22 @@ fn body<'a>(kind: u8, input: &mut Reader<'a>) -> Result<Message<'a>> {
         KIND_ANSWER => Message::Answer(input.u64()?, input.rest()),
         14 => Message::Bye,
         15 => Message::Leave,
+        16 => Message::StartAsk(StartAsk {
+            id: input.u64()?,
+            shard: input.u16()?,
+            interest: input.u64()?,
+            from: input.i64()?,
+            last: input.u32()?,
+            filter: filter(input)?,
+        }),
+        17 => Message::StartPart(StartPart {
+            id: input.u64()?,
+            shard: input.u16()?,
+            shards: input.u16()?,
+            part: input.u16()?,
+            parts: input.u16()?,
+            body: input.rest(),
+        }),
         _ => return Err(input.refuse("an unknown kind of message")),
     })
 }

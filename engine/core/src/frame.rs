@@ -121,11 +121,13 @@ impl FrameWriter {
     /// already, which would be read by it.
     pub fn fits(&self, item: &Item<'_>) -> bool {
         let Some(sent) = self.sent.get(item.row.series as usize) else { return true };
-        sent.frame != self.number + 1 || !self.needs_entry(sent, &item.row, item.position.is_some())
+        sent.frame != self.number + 1 || !self.needs_entry(sent, &item.row, item.position)
     }
 
-    fn needs_entry(&self, sent: &Sent, row: &Row, fresh: bool) -> bool {
-        sent.era != self.era || fresh || i32::try_from(row.seq.wrapping_sub(sent.base) as i64).is_err()
+    /// A start's counter is its entry's base.
+    fn needs_entry(&self, sent: &Sent, row: &Row, position: Option<Seq>) -> bool {
+        let is_moved = position.is_some_and(|position| position != sent.base);
+        sent.era != self.era || is_moved || i32::try_from(row.seq.wrapping_sub(sent.base) as i64).is_err()
     }
 
     /// The number of the last frame written.
@@ -151,11 +153,7 @@ impl FrameWriter {
     /// Adds what was taken from a queue to the frame under way, which it has to [fit](Self::fits).
     pub fn add(&mut self, item: &Item<'_>) {
         let row = &item.row;
-        let base = match item.position {
-            Some(position) => position,
-            None => row.seq.wrapping_sub(1),
-        };
-        let base = self.base(item.series, row, base, item.position.is_some());
+        let base = self.base(item.series, row, item.position);
         let (kind, slot) = match &item.value {
             Some(value) if row.has_value_beside() => (row.kind_and_flags(), self.columns.beside(value)),
             _ => (row.kind_and_flags(), row.slot),
@@ -191,22 +189,23 @@ impl FrameWriter {
         self.columns.clear(self.entries);
     }
 
-    /// The base of a series' entry; a new entry where there is none, where `fresh` asks for it, or where the number
-    /// would not fit behind the old base.
-    fn base(&mut self, series: &Arc<Series>, row: &Row, base: Seq, fresh: bool) -> Seq {
+    /// The base of a series' entry; a new entry where there is none, where a start's counter is another, or where the
+    /// number would not fit behind the old base.
+    fn base(&mut self, series: &Arc<Series>, row: &Row, position: Option<Seq>) -> Seq {
+        let base = position.unwrap_or(row.seq.wrapping_sub(1));
         let at = row.series as usize;
         if at >= self.sent.len() {
             self.sent.resize(at + 1, Sent::default());
         }
         let known = self.sent[at];
         let is_told = known.era == self.era;
-        if !self.needs_entry(&known, row, fresh) {
+        if !self.needs_entry(&known, row, position) {
             self.sent[at].frame = self.number + 1;
             return known.base;
         }
         let replayed = (!is_told && known.era > self.replay_from && known.era > 0).then_some(known.first);
         // An entry renewed only because numbers outgrew it has the first of the one before.
-        let first = replayed.or((is_told && !fresh).then_some(known.first)).unwrap_or(base);
+        let first = replayed.or((is_told && position.is_none()).then_some(known.first)).unwrap_or(base);
         self.sent[at] = Sent { era: self.era, base, first, frame: self.number + 1 };
         self.entries += 1;
         self.columns.entry(row.series, series, base);

@@ -200,6 +200,16 @@ impl Value {
         if size > max { Err(Error::ValueTooLarge { size, max }) } else { Ok(()) }
     }
 
+    /// Bytes of what does not fit a slot of eight.
+    pub fn bytes_beside(&self) -> usize {
+        match self {
+            Value::F64(_) | Value::I64(_) | Value::Bool(_) => 0,
+            Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::Vector(vector) => vector.len() * 4,
+        }
+    }
+
     /// The value as a number, where it is one.
     pub fn as_f64(&self) -> Option<f64> {
         match self {

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use damage::{Random, assert_small, damaged, run};
-use senza_core::codec::{self, Beacon, ClaimOp, Delta, Digest, Heard, Message, Question};
+use senza_core::codec::{self, Beacon, ClaimOp, Delta, Digest, Heard, Message, Question, StartAsk, StartPart};
 use senza_core::frame::{DeliveryWriter, Dictionary, read_all};
 use senza_core::key::Pattern;
 use senza_core::subscription::{Deadband, Pace, Want};
@@ -83,6 +83,8 @@ fn messages() -> Vec<Vec<u8>> {
         Message::Reset,
         Message::Ask(4, question),
         Message::Answer(4, b"inside"),
+        Message::StartAsk(StartAsk { id: 1, shard: 2, interest: 3, from: -4, last: 5, filter: filter() }),
+        Message::StartPart(StartPart { id: 1, shard: 2, shards: 3, part: 4, parts: 5, body: b"inside" }),
         Message::Bye,
         Message::Leave,
     ];

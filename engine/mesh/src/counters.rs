@@ -57,6 +57,8 @@ counters! {
     messages_refused,
     /// Frames of other nodes that did not decode.
     frames_refused,
+    /// Starts at other nodes that were not answered in time: those series began with what was live.
+    starts_given_up,
     /// Events lost because a queue of events was full.
     events_lost,
 }

@@ -11,6 +11,7 @@ mod latency;
 mod losses;
 mod mode;
 mod sensors;
+mod starts;
 mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -43,6 +44,8 @@ use losses::Losses;
 pub use losses::{FLAPPING_LOSSES, LOSS_MEMORY_US, LOSSES_MAX, Lost};
 use mode::InCharge;
 pub use mode::{Comparison, DISAGREEMENTS_MAX, Disagreement, Existing, Mode};
+pub use starts::REMOTE_START_MAX;
+use starts::Starts;
 
 /// How an engine is set up.
 #[derive(Clone, Debug)]
@@ -225,6 +228,7 @@ pub struct Engine {
     /// Held while one sensor's registration changes, by hash of its id: table and directory change together.
     registrations: Box<[Mutex<()>]>,
     questions: Mutex<Questions>,
+    starts: Mutex<Starts>,
     happenings: RwLock<Vec<Sender<Happening>>>,
     /// How often a sensor changed owners, or a node came or went: what a series was held against may differ then.
     moves: Moves,
@@ -274,6 +278,7 @@ impl Engine {
             readers: Mutex::default(),
             registrations: (0..STRIPES).map(|_| Mutex::new(())).collect(),
             questions: Mutex::default(),
+            starts: Mutex::default(),
             happenings: RwLock::default(),
             moves: Moves::default(),
             interest_changed: AtomicBool::new(false),

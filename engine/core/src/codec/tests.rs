@@ -43,7 +43,10 @@ fn samples() -> Vec<Message<'static>> {
             version: 3,
             wanted: vec![
                 (Filter::all(), Want::EVERY),
-                (filter, Want { pace: Pace::Interval(50_000), deadband: Deadband::Percent(1.5), heartbeat_us: 9 }),
+                (
+                    filter.clone(),
+                    Want { pace: Pace::Interval(50_000), deadband: Deadband::Percent(1.5), heartbeat_us: 9 },
+                ),
             ],
         },
         Message::Notice { sensor: SensorId::new("s").unwrap(), epoch: 5, winner: life_of("c", 1) },
@@ -52,6 +55,8 @@ fn samples() -> Vec<Message<'static>> {
         Message::Reset,
         Message::Ask(4, question),
         Message::Answer(4, b"inside"),
+        Message::StartAsk(StartAsk { id: 1, shard: 2, interest: 3, from: -4, last: 5, filter }),
+        Message::StartPart(StartPart { id: 1, shard: 2, shards: 3, part: 4, parts: 5, body: b"inside" }),
         Message::Bye,
         Message::Leave,
     ]
@@ -68,7 +73,7 @@ fn every_message_survives_the_round_trip() {
 #[test]
 fn cut_short_or_lengthened_messages_are_refused() {
     for message in samples() {
-        let open_ended = matches!(message, Message::Frame(_) | Message::Answer(..));
+        let open_ended = matches!(message, Message::Frame(_) | Message::Answer(..) | Message::StartPart(_));
         let mut bytes = encode(42, &message);
         for end in 0..bytes.len() {
             assert!(decode(&bytes[..end]).is_err() || open_ended && end >= HEADER, "{message:?} cut at {end}");

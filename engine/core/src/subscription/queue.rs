@@ -454,6 +454,10 @@ impl Queue {
     }
 
     pub(super) fn offer_start(&mut self, row: Row, value: Option<Value>, position: Seq) {
+        let awaits_more = matches!(self.contract.start, Start::Last(_) | Start::Since(_));
+        if awaits_more && self.starting.is_some() {
+            return;
+        }
         let Some((later, now)) = self.begin(row.series, position) else { return };
         self.ledger.offered += 1;
         self.enqueue_start(row, value, position);

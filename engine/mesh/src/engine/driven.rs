@@ -67,7 +67,7 @@ impl Engine {
         if self.interest_changed.swap(false, Ordering::AcqRel) {
             self.update_interest();
         }
-        next
+        next.min(self.ask_starts(now))
     }
 
     /// Hands out readings that contracts held back until now. Answers when the next ones will be due, if they are known
@@ -134,6 +134,8 @@ impl Engine {
             Message::Interest { version, wanted } => return self.interest(&life, version, wanted, now),
             Message::Ask(id, question) => self.answer_to(from, id, &question),
             Message::Answer(id, body) => self.answered(from, id, body),
+            Message::StartAsk(ask) => self.answer_start(&life, &ask),
+            Message::StartPart(part) => self.start_part(&life, &part, now),
             message => {
                 let mut ownership = self.ownership.lock();
                 if self.mode() == Mode::Local {
@@ -147,7 +149,8 @@ impl Engine {
         None
     }
 
-    pub(super) fn frame(&self, life: &Life, body: &[u8], now: Micros) {
+    /// What comes from another node is held against this.
+    pub(super) fn with_local<T>(&self, life: &Life, take: impl FnOnce(&Local<'_>) -> T) -> T {
         let fences = self.mode() == Mode::Cluster;
         let fenced = |series: &Series| {
             let owner = self.directory.owner_of(series.sensor.as_str());
@@ -158,9 +161,12 @@ impl Engine {
         };
         let (time, clock) = (self.clock.now(), self.clock_of(&life.node));
         let local = Local { fanout: &self.fanout, moves: &self.moves, fenced: &fenced, time, clock };
+        take(&local)
+    }
+
+    pub(super) fn frame(&self, life: &Life, body: &[u8], now: Micros) {
         let link = self.relay.incoming(life);
-        let after = link.lock().frame(body, &local, now);
-        match after {
+        match self.with_local(life, |local| link.lock().frame(body, local, now)) {
             Ok(after) => {
                 if after.reset {
                     self.send(&life.node, Class::Control, &Message::Reset);

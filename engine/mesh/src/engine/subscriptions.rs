@@ -24,19 +24,20 @@ impl Engine {
         let subscription = Arc::new(Subscription::new(contract));
         let id = self.fanout.add(vec![(filter.clone(), contract.want)], subscription.clone())?;
         let named = self.fanout.named_sensors(id);
-        let starts = contract.start != Start::Live;
         match contract.start {
             Start::Live => self.visit(&named, &mut |_, _, _, watchers| watchers.reset()),
             Start::Latest => self.start_kept(&subscription, filter, &named, (Micros::MIN, 1)),
             Start::Last(last) => self.start_kept(&subscription, filter, &named, (Micros::MIN, last as usize)),
             Start::Since(from) => self.start_kept(&subscription, filter, &named, (from, usize::MAX)),
         }
-        if starts {
+        if contract.start == Start::Latest {
             for link in self.relay.all_incoming() {
                 link.lock().start(&named, filter, &subscription, &self.fanout);
             }
         }
-        subscription.started();
+        if !self.await_starts(&subscription, filter) {
+            subscription.started();
+        }
         self.readers.lock().insert(id);
         self.paces.fetch_or(contract.want.may_hold_back(), Ordering::AcqRel);
         self.wake_for(&self.interest_changed);
@@ -45,7 +46,7 @@ impl Engine {
     }
 
     /// Offers what is kept of this node's series that match, each under its lock, so that the seam to what is live is
-    /// exact. Of other nodes' series a start has the latest.
+    /// exact.
     pub(super) fn start_kept(
         &self,
         subscription: &Arc<Subscription>,

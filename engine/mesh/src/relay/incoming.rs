@@ -7,9 +7,10 @@ use foldhash::quality::RandomState;
 use hashbrown::HashMap;
 use senza_core::directory::PARTITIONS;
 use senza_core::error::Result;
-use senza_core::fanout::{Fanout, Outbox, Watchers};
+use senza_core::fanout::{Fanout, Outbox, Target, Watchers};
 use senza_core::frame::{Entry, Frame};
 use senza_core::hash::partition_of;
+use senza_core::history::Sample;
 use senza_core::reading::EndReason;
 use senza_core::row::Row;
 use senza_core::subscription::{Start, Subscription};
@@ -67,6 +68,8 @@ struct State {
     /// The latest reading, with the value that does not fit the row, while somebody here watches.
     latest: Option<(Row, Option<Value>)>,
     watchers: Watchers,
+    /// Who began with what the owner keeps, up to which number, while rows up to there may still be on their way.
+    begun: Vec<(Arc<Subscription>, Seq)>,
     /// The fanout's generation at which the watchers were resolved.
     resolved_at: u64,
     /// The sensor's partition of the directory, and its count of moves when the claim was held against it.
@@ -367,6 +370,30 @@ impl Incoming {
         });
     }
 
+    /// Begins series with what their owner keeps, in one subscription that waits for it; not those of beaten claims.
+    pub fn begin<'a>(
+        &mut self,
+        starts: impl Iterator<Item = (&'a Arc<Series>, Seq, Vec<Sample>)>,
+        subscription: &Arc<Subscription>,
+        local: &Local<'_>,
+    ) {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        for (series, position, samples) in starts {
+            let place = self.state_of(series);
+            let Some(state) = self.state_at(place) else { continue };
+            if state.ready(local, &mut outbox)
+                && let Some(number) = state.watchers.number_in(subscription)
+            {
+                subscription.offer_history(number, &samples, position);
+                if position > state.last {
+                    state.begun.push((subscription.clone(), position));
+                }
+            }
+        }
+        outbox.flush();
+        self.outbox = outbox;
+    }
+
     /// Tells the readers of every series that an unknown part of it was lost.
     pub(super) fn give_up(&mut self, fanout: &Fanout) {
         self.visit(&[], |state| state.give_up(fanout));
@@ -410,6 +437,7 @@ impl State {
             last: 0,
             latest: None,
             watchers: Watchers::default(),
+            begun: Vec::new(),
             resolved_at: 0,
             checked_at: u64::MAX,
             fenced: false,
@@ -449,16 +477,36 @@ impl State {
                 return;
             }
             self.tell_missing(row.seq, row.is_after_skip() && !lossy, GapReason::Link, outbox);
+        } else if !row.is_after_skip() || lossy {
+            self.tell_begun(row.seq, outbox);
         }
         self.last = row.seq;
-        for target in self.watchers.list() {
+        for target in self.watchers.list().iter().filter(|target| row.seq > self.begun_at(target)) {
             outbox.add_row(target.subscription(), row.of(target.series()), value.as_ref());
         }
+        self.begun.retain(|(_, position)| *position > row.seq);
         self.keep(row, value);
+    }
+
+    /// The number up to which a subscription had all at its start.
+    fn begun_at(&self, target: &Target) -> Seq {
+        let begun = self.begun.iter().find(|(subscription, _)| Arc::ptr_eq(subscription, target.subscription()));
+        begun.map_or(0, |(_, position)| *position)
+    }
+
+    /// Before the first row that is heard: tells who began already what is missing since.
+    fn tell_begun(&self, next: Seq, outbox: &mut Outbox) {
+        for (subscription, position) in &self.begun {
+            if let Some(number) = self.watchers.number_in(subscription).filter(|_| next > position + 1) {
+                outbox.flush();
+                subscription.tell(number, position + 1, next - 1, GapReason::Link);
+            }
+        }
     }
 
     fn start(&mut self, row: Row, value: Option<Value>, position: Seq, outbox: &mut Outbox) {
         if self.last == 0 {
+            self.tell_begun(position + 1, outbox);
             self.last = position;
             self.deliver_start(row, value, position, outbox);
         } else if position <= self.last {
@@ -543,7 +591,10 @@ impl State {
     fn tell(&self, from: Seq, to: Seq, reason: GapReason, outbox: &mut Outbox) {
         outbox.flush();
         for target in self.watchers.list() {
-            target.subscription().tell(target.series(), from, to, reason);
+            let from = from.max(self.begun_at(target).saturating_add(1));
+            if from <= to {
+                target.subscription().tell(target.series(), from, to, reason);
+            }
         }
     }
 

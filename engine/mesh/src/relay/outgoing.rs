@@ -145,6 +145,11 @@ impl Outgoing {
         touched
     }
 
+    /// The version of the receiver's interest that is held.
+    pub fn interest(&self) -> u64 {
+        self.state.lock().interest
+    }
+
     /// Frames up to this number may be sent.
     pub fn grant(&self, up_to: u64) {
         let mut state = self.state.lock();

@@ -175,7 +175,7 @@ impl Run {
 
     fn subscribe(&mut self) {
         let Some(node) = self.running() else { return };
-        let start = pick(&mut self.random, [Start::Latest, Start::Live]);
+        let start = pick(&mut self.random, [Start::Latest, Start::Live, Start::Last(3)]);
         let queue_max = pick(&mut self.random, [4, 1000]);
         let pace = pick(&mut self.random, [Pace::Every, Pace::Every, Pace::Latest, Pace::Interval(200_000)]);
         let overflow = pick(&mut self.random, [Overflow::DropOldest, Overflow::DropOldest, Overflow::Conflate]);
