@@ -32,7 +32,7 @@ pub(crate) struct Node {
     pub(crate) fanout: Fanout,
     /// Every reading taken, by series, in order. No task is changed while it is held.
     taken: Mutex<BTreeMap<Name, Vec<Value>>>,
-    /// A time that never goes back.
+    /// A time that never goes back: every look at it takes five microseconds.
     time: AtomicI64,
 }
 
@@ -81,7 +81,7 @@ impl Node {
     }
 
     pub(crate) fn now(&self) -> Micros {
-        self.time.fetch_add(1, Ordering::Relaxed)
+        self.time.fetch_add(5, Ordering::Relaxed)
     }
 
     fn record(&self, series: &Series, sample: &Sample) {

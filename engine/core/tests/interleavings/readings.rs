@@ -170,7 +170,11 @@ fn is_revised_and_ends() {
         reader.assert_account(false);
     });
     let writers = spawn_writers(&node, places);
-    (0..2).for_each(|_| node.revise(id, &pick(&filters), pick(&wants)));
+    for _ in 0..2 {
+        node.revise(id, &pick(&filters), pick(&wants));
+        let (other, _) = node.watch(&Filter::all(), Contract::default());
+        node.unwatch(other);
+    }
     node.unwatch(id);
     let offered = exact(&subscription).offered;
     join(writers);
