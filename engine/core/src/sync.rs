@@ -14,6 +14,10 @@ pub(crate) use std::sync::atomic;
 #[cfg(feature = "shuttle")]
 pub(crate) use modelled::{Condvar, Mutex, MutexGuard, RwLock};
 
+/// How often a reader beside a writer looks before it waits for the writer's lock: seldom where schedules are explored,
+/// so that waiting is one of them.
+pub(crate) const LOOKS_MAX: usize = if cfg!(feature = "shuttle") { 3 } else { 64 };
+
 /// parking_lot's API, as far as it is used here, over shuttle's locks. A task that panicked ends the schedule, so that
 /// poison says nothing.
 #[cfg(feature = "shuttle")]

@@ -21,10 +21,8 @@ use std::sync::OnceLock;
 use crate::error::{Error, Result};
 use crate::reading::{Epoch, SENSOR_ID_MAX};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{LOOKS_MAX, Mutex, MutexGuard};
 
-/// How often a reader looks again before it waits for the writer.
-const TRIES: usize = 64;
 /// Slots of the first index.
 const SLOTS_FIRST: usize = 16;
 /// Indexes of one partition at most; each has twice the slots of the one before.
@@ -121,7 +119,7 @@ impl<T: Default> Store<T> {
     /// Reads without a lock. `read` may be called several times and see words that do not belong together; its last
     /// answer is from words that do.
     pub(super) fn read<R>(&self, mut read: impl FnMut(&Self) -> R) -> R {
-        for _ in 0..TRIES {
+        for _ in 0..LOOKS_MAX {
             let sequence = self.sequence.load(Ordering::Acquire);
             if sequence & 1 == 0 {
                 let answer = read(self);

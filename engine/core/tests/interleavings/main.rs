@@ -4,7 +4,7 @@
 //! Burckhardt et al., "A randomized scheduler with probabilistic guarantees of finding bugs", 2010);
 //! `SCHEDULE_SEED=17` takes others. What is smallest is explored to its end. Every lock, wait and atomic of the crate is
 //! a point where tasks may change; reorderings that a weaker memory than the sequentially consistent one allows are not
-//! explored.
+//! explored here: `engine/orderings` does so for look-ups.
 //!
 //! `cargo test --release -p senza-core --features shuttle --test interleavings`
 
