@@ -82,6 +82,8 @@ fn parent() {
     let mut put = 0;
     let mut windows = Windows { node: &node, points: &points, span: Duration::from_secs_f64(seconds), put: &mut put };
     let (mut unnoticed, mut down) = ([(); 3].map(|()| Pairs::default()), [(); 3].map(|()| Pairs::default()));
+    // Windows that were meant to be over before anybody knows; 1.6 s is the soonest.
+    let mut noticed_early = 0;
     windows.meet();
     for _ in 0..pairs as usize {
         node.switch(Mode::Local);
@@ -90,6 +92,7 @@ fn parent() {
         windows.meet();
         peer.signal("STOP");
         let stalled = windows.measure();
+        noticed_early += u64::from(node.nodes().len() == 1);
         assert!(until(|| node.nodes().len() == 1), "the peer is silent");
         let alone = windows.measure();
         peer.signal("CONT");
@@ -116,6 +119,7 @@ fn parent() {
     };
     let result = json!({
         "pairs": pairs, "seconds": seconds, "sensors": sensors, "puts_timed_together": BATCH, "put": put,
+        "noticed_early": noticed_early,
         "ns_local_against_stalled_and_unnoticed": told(&unnoticed), "ns_local_against_stalled_and_down": told(&down),
         "peer": account,
     });
