@@ -55,6 +55,15 @@ impl Heard {
         self.by_id.is_empty()
     }
 
+    /// A copy to look at while others tell more. Where there are too many to tell apart, one for all stands for them, so
+    /// that it costs little.
+    pub fn copy(&self) -> Self {
+        if self.len() > PAIRS_MAX {
+            return Self { by_id: BTreeMap::from([(0, "**".into())]), whole: self.whole };
+        }
+        self.clone()
+    }
+
     /// The filters for the series of one node that somebody follows below the prefix; none where no series can be
     /// meant. Costs an allocation or two per expression.
     pub fn filters(&self, prefix: &str, node: &NodeName) -> Vec<Filter> {
@@ -277,7 +286,9 @@ mod tests {
         let mut heard = Heard::default();
         (0..=PAIRS_MAX).for_each(|id| heard.follow(id as u32, &format!("senza/readings/s{id}/x")));
         assert_eq!(heard.filters(PREFIX, &node()), everything(&node()));
+        assert_eq!((heard.copy().filters(PREFIX, &node()), heard.copy().len()), (everything(&node()), 1));
         heard.unfollow(0);
+        assert_eq!(heard.copy().len(), PAIRS_MAX);
         assert!(heard.filters(PREFIX, &node()).iter().all(Filter::is_narrow));
     }
 }

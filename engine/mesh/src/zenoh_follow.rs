@@ -236,11 +236,11 @@ impl Follow {
     fn look(&mut self, version: u64) {
         self.seen = version;
         let now = SystemClock.steady();
-        let (followed, heard) = {
+        let (followed, heard, expressions) = {
             let flags = self.state.flags.lock();
-            (flags.matching && !flags.closing, flags.heard.clone().filter(|_| !flags.closing))
+            let heard = flags.heard.as_ref().filter(|_| !flags.closing);
+            (flags.matching && !flags.closing, heard.map(Heard::copy), heard.map_or(0, Heard::len))
         };
-        let expressions = heard.as_ref().map_or(0, Heard::len);
         self.counts.expressions.store(expressions as u64, Ordering::Relaxed);
         let lagging = match heard {
             // What the tap says holds; it says it a little before or after the publisher.
@@ -289,7 +289,7 @@ impl Follow {
                 true
             }
             Err(error) => {
-                tracing::warn!(%error, "every reading is published: what plain clients follow cannot be heard");
+                tracing::debug!(%error, "a tap");
                 self.counts.taps_failed.fetch_add(1, Ordering::Relaxed);
                 self.state.change(|flags| flags.heard = None);
                 false
@@ -298,6 +298,9 @@ impl Follow {
     }
 
     fn see(&mut self, blind: bool) {
+        if blind && !self.blind {
+            tracing::warn!("every reading is published, since what plain clients follow cannot be heard");
+        }
         self.blind = blind;
         self.counts.blind.store(blind, Ordering::Relaxed);
     }
