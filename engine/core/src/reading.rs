@@ -398,7 +398,7 @@ pub enum Delivery {
     /// A live reading.
     Reading(Reading),
     /// The latest reading at the moment of subscribing, and the series' counter then: the next live one is the one
-    /// after that number.
+    /// after that number. Of several that are kept the last one says so, those before it their own number.
     Start(Reading, Seq),
     /// Readings that were lost, told before the next one of their series.
     Gap(Gap),

@@ -466,11 +466,13 @@ impl Queue {
 
     pub(super) fn offer_history(&mut self, series: u32, samples: &[Sample], position: Seq) {
         let Some((later, now)) = self.begin(series, position) else { return };
-        for sample in samples {
+        for (at, sample) in samples.iter().enumerate() {
             self.ledger.offered += 1;
             let row = Row::reading(series, sample);
             let value = row.has_value_beside().then(|| sample.value.clone());
-            self.enqueue_start(row, value, position);
+            // One that is dropped says nothing of those behind it; the last one leads over to what is live.
+            let is_last = at + 1 == samples.len();
+            self.enqueue_start(row, value, if is_last { position } else { sample.seq });
         }
         self.release_early(later, now);
     }

@@ -415,3 +415,15 @@ fn what_a_contract_holds_back_comes_before_the_end() {
     assert_eq!(got(&subscription, &mut Taken::default(), usize::MAX), ["1", "~3", "3."]);
     assert!(subscription.ledger().is_exact());
 }
+
+#[test]
+fn a_start_that_is_dropped_names_none_of_those_that_come() {
+    let subscription = Subscription::new(Contract { start: Start::Last(9), ..contract(Overflow::DropOldest, 2) });
+    let number = subscription.enroll(&series("x"), Want::EVERY);
+    let sample = |seq| Sample { value: Value::I64(0), source_time: seq as Micros, received_time: 0, seq };
+    // The counter stands at 6: its reading came late, and others are newer.
+    subscription.offer_history(number, &[3, 4, 5].map(sample), 6);
+    subscription.started();
+    put(&subscription, number, 7);
+    assert_eq!(got(&subscription, &mut Taken::default(), usize::MAX), ["3-4!", "=5", "7"]);
+}
