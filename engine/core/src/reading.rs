@@ -3,12 +3,15 @@
 //! Nothing here knows a table, a network or a clock. Times are microseconds since 1970 (UTC) in an `i64`;
 //! they fit a JavaScript number until the year 2255.
 
+mod text;
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use text::Text;
 
 /// Longest sensor id, in bytes.
 pub const SENSOR_ID_MAX: usize = 256;
@@ -33,14 +36,13 @@ pub type Epoch = u64;
 pub type Incarnation = u64;
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $max:expr) => {
+    ($(#[$doc:meta])* $name:ident($text:ty), $what:literal, $max:expr) => {
         $(#[$doc])*
-        /// Cheap to clone (one reference count).
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
+        pub struct $name($text);
 
         impl $name {
-            /// Checks the length rule and makes the id. Allocates once.
+            /// Checks the length rule and makes the id. Allocates at most once.
             ///
             /// # Errors
             /// [`Error::Id`] when the text is empty or longer than the rule allows.
@@ -72,7 +74,7 @@ macro_rules! id {
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Debug::fmt(&self.0, f)
+                fmt::Debug::fmt(&*self.0, f)
             }
         }
     };
@@ -80,15 +82,19 @@ macro_rules! id {
 
 id!(
     /// Names a sensor: any UTF-8 of 1 to 256 bytes; real ids hold `:`, spaces and `/`.
-    SensorId, "sensor id", SENSOR_ID_MAX
+    ///
+    /// 32 bytes. An id of up to 30 bytes lies in them, so that neither making nor cloning it allocates or counts; a
+    /// longer one is shared, and a clone is one reference count.
+    SensorId(Text), "sensor id", SENSOR_ID_MAX
 );
 id!(
-    /// Names one quantity of a sensor: any UTF-8 of 1 to 64 bytes.
-    AttributeId, "attribute id", ATTRIBUTE_ID_MAX
+    /// Names one quantity of a sensor: any UTF-8 of 1 to 64 bytes. Cheap to clone (one reference count).
+    AttributeId(Arc<str>), "attribute id", ATTRIBUTE_ID_MAX
 );
 id!(
-    /// Names what kind of thing a sensor is (`imu`, `ecg`, …): any UTF-8 of 1 to 64 bytes.
-    SensorType, "sensor type", SENSOR_TYPE_MAX
+    /// Names what kind of thing a sensor is (`imu`, `ecg`, …): any UTF-8 of 1 to 64 bytes. Cheap to clone (one reference
+    /// count).
+    SensorType(Arc<str>), "sensor type", SENSOR_TYPE_MAX
 );
 
 impl AttributeId {
