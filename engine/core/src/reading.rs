@@ -97,6 +97,13 @@ id!(
     SensorType(Arc<str>), "sensor type", SENSOR_TYPE_MAX
 );
 
+impl SensorId {
+    /// The id's bytes: what [`as_str`](Self::as_str) looks over once more before it is text again.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
 impl AttributeId {
     /// The id of no attribute, which no reading has: what a sensor's own record holds until its first attribute.
     pub(crate) fn none() -> Self {

@@ -6,11 +6,13 @@
 //!
 //! `W` is what hangs on every series for whoever joins table and fanout: the table stores it under the same lock as
 //! the readings and hands it to the put's closure, but knows nothing of it. It should have at most 24 bytes: then a put
-//! touches a pair of lines of memory, and one more each fourth time.
+//! touches a pair of lines of memory, and one more each fourth time. A put by id first waits for a line of the index,
+//! and then also for the sensor's name, which the core loads beside the others.
 //!
 //! ```text
 //!  Table ─▶ Shard, one of 64, under its lock
-//!            index    id hash ─▶ slot
+//!            index    id hash ─▶ slot: a word of 4 bytes and the room around it, 5 to 10 bytes per sensor
+//!            names    32 bytes per sensor: hash, and the id where it has at most 27 bytes
 //!            slots    24 bytes per sensor: generation, attributes, registrations, meta
 //!            first    64 bytes per sensor: history (40) and W of its first attribute; 64 more beside them, the
 //!                     stage, where more than the latest is kept; 8 apart: its Arc<Series>
@@ -19,11 +21,13 @@
 //!            kinds, metas   one copy of what sensors have in common
 //! ```
 
+mod index;
 mod interner;
+mod name;
 mod series;
 mod shard;
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
@@ -299,7 +303,8 @@ impl<W: Default> Table<W> {
         Ok(())
     }
 
-    /// Takes one reading by id: one hash and one shard lock; the attribute is made at its first use.
+    /// Takes one reading by id: one hash, one shard lock, two waits for memory where sensors are many; the attribute is
+    /// made at its first use, which alone allocates.
     ///
     /// # Errors
     /// [`Error::NotFound`] when the sensor is not registered here, [`Error::Full`] beyond its attributes.
@@ -314,7 +319,7 @@ impl<W: Default> Table<W> {
     ) -> Result<Seq> {
         let (shard_at, hash) = self.place(sensor);
         let mut shard = self.shards[shard_at].lock();
-        let slot = shard.find(hash, sensor).ok_or_else(|| Error::NotFound { sensor: sensor.to_owned() })?;
+        let slot = shard.find_to_put(hash, sensor).ok_or_else(|| Error::NotFound { sensor: sensor.to_owned() })?;
         let attribute = shard.attribute(slot, attribute, &self.rules, &self.hasher)?;
         let at = shard.series_at(slot, attribute);
         Ok(shard.take(at, value, source_time, now, deliver))
@@ -396,10 +401,13 @@ impl<W: Default> Table<W> {
         self.len() == 0
     }
 
-    fn place(&self, sensor: &str) -> (usize, u64) {
-        let hash = self.hasher.hash_one(sensor);
-        // The index inside a shard uses the low and the top bits; the shard takes bits from the middle.
-        ((hash >> 40) as usize & (self.shards.len() - 1), hash)
+    #[inline]
+    fn place(&self, sensor: &str) -> (usize, u32) {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(sensor.as_bytes());
+        let hash = hasher.finish();
+        // The index inside a shard uses the low half; the shard takes bits of the other.
+        ((hash >> 40) as usize & (self.shards.len() - 1), hash as u32)
     }
 }
 

@@ -1,17 +1,18 @@
 //! One shard of the table: what lies under one lock. Plain data; knows neither the lock nor the other shards.
 
-use std::hash::BuildHasher;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use foldhash::quality::SeedableRandomState;
-use hashbrown::HashTable;
 
+use super::index::Index;
 use super::interner::Interner;
+use super::name::Name;
 use super::series::{Line, SeriesList};
 use super::{AttributeIndex, Deliver, Handle, Point, Registration, Rules, SensorView};
 use crate::error::{Error, Result};
+use crate::history::chunks::Chunks;
 use crate::history::ranges::Ranges;
 use crate::history::{Sample, Stage, Store};
 use crate::reading::{
@@ -24,8 +25,10 @@ const GROUP: usize = 16;
 /// See the drawing in `table.rs`. Slots never move while their sensor lives.
 #[derive(Debug)]
 pub(super) struct Shard<W> {
-    index: HashTable<u32>,
+    index: Index,
     slots: Vec<Slot>,
+    /// By slot.
+    names: Chunks<Name>,
     free: Vec<u32>,
     /// By slot: the sensor's first attribute; its description alone where it has none yet.
     first: SeriesList<W>,
@@ -37,8 +40,13 @@ pub(super) struct Shard<W> {
     metas: Interner<Arc<str>>,
     last_kind: Arc<SeriesKind>,
     last_meta: Option<Arc<Arc<str>>>,
+    /// The first attribute names that came, by number.
+    known: Vec<AttributeId>,
     vacant: Arc<Series>,
 }
+
+/// How many attribute names a shard numbers. Sensors whose first attribute has another one are looked at by text.
+const KNOWN_MAX: usize = u8::MAX as usize;
 
 /// What the table knows of a sensor beside its series.
 #[derive(Debug, Default)]
@@ -50,6 +58,8 @@ struct Slot {
     /// 0 where the slot is free.
     registrations: u32,
     attributes: u16,
+    /// The name of its first attribute as a number; [`KNOWN_MAX`] where that has none.
+    known: u8,
     meta: Option<Arc<Arc<str>>>,
 }
 
@@ -68,8 +78,9 @@ impl<W: Default> Shard<W> {
         let (sensor, store) = (sensor.expect("the id fits"), Store::new(history_max));
         let kind = Arc::new(kind);
         Self {
-            index: HashTable::new(),
+            index: Index::default(),
             slots: Vec::new(),
+            names: Chunks::default(),
             free: Vec::new(),
             first: SeriesList::new(store.keeps_latest_alone()),
             more: SeriesList::new(store.keeps_latest_alone()),
@@ -79,6 +90,7 @@ impl<W: Default> Shard<W> {
             metas: Interner::default(),
             last_kind: kind.clone(),
             last_meta: None,
+            known: Vec::new(),
             vacant: Arc::new(Series::new(sensor, 0, kind)),
         }
     }
@@ -86,7 +98,7 @@ impl<W: Default> Shard<W> {
     /// Takes a sensor that is not there yet. Answers its slot and generation.
     pub(super) fn insert(
         &mut self,
-        hash: u64,
+        hash: u32,
         registration: Registration,
         now: Micros,
         hasher: &SeedableRandomState,
@@ -94,19 +106,23 @@ impl<W: Default> Shard<W> {
         let Registration { sensor, sensor_type, epoch, node, meta } = registration;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
+            self.names.grow(self.slots.len());
             self.first.grow(self.slots.len(), &self.vacant);
             self.slots.len() as u32 - 1
         });
         let kind = self.sensor_kind(sensor_type, node, hasher);
         let meta = self.shared_meta(&meta, hasher);
+        self.names[slot as usize] = Name::new(hash, sensor.as_bytes());
         *self.first.series_mut(slot as usize) = Arc::new(Series::new(sensor, epoch, kind));
         self.first.all(slot as usize).0.history.touch(now, &mut self.store);
         let entry = &mut self.slots[slot as usize];
         entry.registrations = 1;
         entry.meta = Some(meta);
-        let (index, first) = (&mut self.index, &self.first);
-        index.insert_unique(hash, slot, |slot| hasher.hash_one(first.series(*slot as usize).sensor.as_str()));
-        (slot, self.slots[slot as usize].generation)
+        let generation = entry.generation;
+        let (slots, names) = (&self.slots, &self.names);
+        let others = (0..slots.len() as u32).filter(|at| *at != slot && slots[*at as usize].registrations > 0);
+        self.index.insert(slot, |slot| names[slot as usize].hash(), others);
+        (slot, generation)
     }
 
     /// The kind of a sensor without attributes: mostly that of the one before.
@@ -154,7 +170,7 @@ impl<W: Default> Shard<W> {
     /// Ends one registration of a sensor's claim, or all; answers whether that removed it.
     pub(super) fn end(
         &mut self,
-        hash: u64,
+        hash: u32,
         sensor: &str,
         epoch: Epoch,
         whatever_holds_it: bool,
@@ -169,9 +185,7 @@ impl<W: Default> Shard<W> {
         if entry.registrations > 0 && !whatever_holds_it {
             return false;
         }
-        if let Ok(found) = self.index.find_entry(hash, |candidate| *candidate == slot) {
-            found.remove();
-        }
+        self.index.remove(slot, |slot| self.names[slot as usize].hash());
         self.visit(slot, &mut |series, last, _, hung| ended(series, last, hung));
         self.vacate(slot);
         true
@@ -195,6 +209,7 @@ impl<W: Default> Shard<W> {
     }
 
     /// The place of an attribute of a sensor, made at its first use.
+    #[inline]
     pub(super) fn attribute(
         &mut self,
         slot: u32,
@@ -221,9 +236,12 @@ impl<W: Default> Shard<W> {
         if usize::from(count) >= max.min(usize::from(u16::MAX)) {
             return Err(Error::Full { what: "attributes of one sensor", max });
         }
-        let own = self.first.series(slot as usize);
         let attribute = AttributeId::new(attribute)?;
         let lossless = rules.lossless.read().contains(&attribute);
+        if count == 0 {
+            self.slots[slot as usize].known = self.number(&attribute);
+        }
+        let own = self.first.series(slot as usize);
         let kind = SeriesKind { attribute, sensor_type: own.sensor_type.clone(), node: own.node.clone(), lossless };
         let series = Series::new(own.sensor.clone(), own.epoch, self.kinds.get(&kind, hasher, || kind.clone()));
         if count == 0 {
@@ -237,6 +255,15 @@ impl<W: Default> Shard<W> {
         self.slots[slot as usize].attributes += 1;
         rules.made.fetch_add(1, Ordering::AcqRel);
         Ok(AttributeIndex(count))
+    }
+
+    /// The number of an attribute's name, given to it if there is one left.
+    fn number(&mut self, attribute: &AttributeId) -> u8 {
+        let number = self.known.iter().position(|known| known == attribute).unwrap_or(self.known.len());
+        if number == self.known.len() && number < KNOWN_MAX {
+            self.known.push(attribute.clone());
+        }
+        number as u8
     }
 
     /// Appends a series to a sensor that has `count` beside its first; a full range moves to one of twice its length.
@@ -378,8 +405,24 @@ impl<W> Shard<W> {
     }
 
     #[inline]
-    pub(super) fn find(&self, hash: u64, sensor: &str) -> Option<u32> {
-        self.index.find(hash, |slot| self.first.series(*slot as usize).sensor.as_str() == sensor).copied()
+    pub(super) fn find(&self, hash: u32, sensor: &str) -> Option<u32> {
+        self.index.find(hash, |slot| self.is(slot, sensor))
+    }
+
+    /// [`find`](Self::find) for a put: loads what the put will touch while the text is on its way.
+    #[inline]
+    pub(super) fn find_to_put(&self, hash: u32, sensor: &str) -> Option<u32> {
+        self.index.find(hash, |slot| {
+            let (line, stage) = self.first.line(slot as usize);
+            black_box(line.history.next_line().unwrap_or_default() as u64 ^ stage.peek());
+            self.is(slot, sensor)
+        })
+    }
+
+    #[inline]
+    fn is(&self, slot: u32, sensor: &str) -> bool {
+        let is_it = self.names[slot as usize].is(sensor.as_bytes());
+        is_it.unwrap_or_else(|| self.first.series(slot as usize).sensor.as_bytes() == sensor.as_bytes())
     }
 
     /// The slot of a handle that is not stale.
@@ -405,7 +448,17 @@ impl<W> Shard<W> {
         }
     }
 
+    #[inline]
     fn find_attribute(&self, slot: u32, attribute: &str) -> Option<AttributeIndex> {
+        let entry = &self.slots[slot as usize];
+        let first = self.known.get(usize::from(entry.known)).filter(|_| entry.attributes > 0);
+        if first.is_some_and(|first| first.as_str() == attribute) {
+            return Some(AttributeIndex(0));
+        }
+        self.find_attribute_by_text(slot, attribute)
+    }
+
+    fn find_attribute_by_text(&self, slot: u32, attribute: &str) -> Option<AttributeIndex> {
         let mut all = (0..self.slots[slot as usize].attributes).map(AttributeIndex);
         all.find(|at| self.description(self.series_at(slot, *at)).attribute.as_str() == attribute)
     }

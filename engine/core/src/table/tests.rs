@@ -96,3 +96,36 @@ fn many_points_cost_one_pass_and_keep_their_order() {
     });
     assert_eq!((seen, refused), (57, 3));
 }
+
+#[test]
+fn ids_of_any_length_are_told_apart() {
+    let table = Table::<()>::new(TableLimits { shards: 2, ..TableLimits::default() }, 7);
+    let id = |length: usize, end: char| format!("{}{end}", "é".repeat(length / 2 - 1) + &"-".repeat(1 + length % 2));
+    for (number, length) in (2..=256).enumerate() {
+        for end in ['a', 'b'] {
+            table.register(registration(&id(length, end), 1), 0).unwrap();
+            let value = Value::I64(number as i64 * 2 + i64::from(end == 'b'));
+            table.put_by_id(&id(length, end), "x", value, 1, 1, |_, _, ()| {}).unwrap();
+        }
+        assert_eq!(table.find(&id(length, 'c')), None);
+    }
+    for (number, length) in (2..=256).enumerate() {
+        assert_eq!(table.latest(&id(length, 'a'), "x").unwrap().value, Value::I64(number as i64 * 2));
+        assert_eq!(table.view(&id(length, 'b')).unwrap().sensor.as_str(), id(length, 'b'));
+    }
+}
+
+#[test]
+fn attributes_are_found_where_a_shard_knows_no_more_names() {
+    let table = Table::<()>::new(TableLimits { shards: 1, ..TableLimits::default() }, 7);
+    for round in 1..3 {
+        for number in 0..400 {
+            let (id, attribute) = (format!("s{number}"), format!("x{number}"));
+            table.release(&id, round - 1);
+            table.register(registration(&id, round), 0).unwrap();
+            let put = |name: &str| table.put_by_id(&id, name, Value::Bool(true), 1, 1, |_, _, ()| {}).unwrap();
+            assert_eq!((put(&attribute), put("other"), put(&attribute), put("other")), (1, 1, 2, 2));
+            assert_eq!(table.latest(&id, &attribute).unwrap().series.attribute.as_str(), attribute);
+        }
+    }
+}
