@@ -4,9 +4,11 @@
 //!
 //! Sensors come in random order. Batches of points are as a caller has them that collects per shard: all points of one
 //! shard, in random order, then those of the next, cut at 4,096. "Scattered" ones are the worst such a caller can
-//! have: 4,096 random sensors of all, grouped by shard, about 64 to each.
+//! have: 4,096 random sensors of all, grouped by shard, about 64 to each. Batches by id are not grouped: as a door has
+//! them.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
@@ -15,8 +17,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use senza_core::fanout::{Fanout, Watchers};
-use senza_core::table::{Point, Registration, Table, TableLimits};
-use senza_core::{NodeName, SensorId, SensorType, Value};
+use senza_core::history::Sample;
+use senza_core::table::{Deliver, NamedPoint, Point, Registration, Table, TableLimits};
+use senza_core::{NodeName, SensorId, SensorType, Series, Value};
 
 const BATCH: usize = 4096;
 
@@ -30,6 +33,20 @@ struct Fleet {
     fanout: Fanout,
     points: Vec<Point>,
     ids: Vec<String>,
+}
+
+/// Hands readings to the fanout.
+struct Delivering<'a>(&'a Fanout);
+
+impl Deliver<Watchers> for Delivering<'_> {
+    fn reading(&mut self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers) {
+        self.0.deliver(series, sample, watchers, 2);
+    }
+}
+
+fn named(ids: &[String]) -> Vec<NamedPoint<'_>> {
+    let point = |id| NamedPoint { sensor: id, attribute: "value", value: Value::F64(1.0), source_time: 1 };
+    ids.iter().map(|id| point(id.as_str())).collect()
 }
 
 impl Fleet {
@@ -64,6 +81,10 @@ impl Fleet {
     fn put(&self, point: &Point) {
         let deliver = |series: &_, sample: &_, watchers: &mut _| self.fanout.deliver(series, sample, watchers, 2);
         let _seq = black_box(self.table.put(point.clone(), 2, deliver));
+    }
+
+    fn put_many_by_id(&self, points: &[NamedPoint<'_>]) {
+        black_box(self.table.put_many_by_id(points, 2, &mut Delivering(&self.fanout)));
     }
 
     fn put_by_id(&self, id: &str) {
@@ -106,6 +127,10 @@ fn put(criterion: &mut Criterion) {
         measure(&mut group, "by id", &fleet.ids, |batch| batch.iter().for_each(|id| fleet.put_by_id(id)));
         let in_order: Vec<String> = (0..sensors).map(id).collect();
         measure(&mut group, "by id, as registered", &in_order, |batch| batch.iter().for_each(|id| fleet.put_by_id(id)));
+        measure(&mut group, "by id, in batches", &named(&fleet.ids), |batch| fleet.put_many_by_id(batch));
+        measure(&mut group, "by id, in batches, as registered", &named(&in_order), |batch| {
+            fleet.put_many_by_id(batch);
+        });
         let map: DashMap<String, (f64, i64)> = in_order.iter().map(|id| (id.clone(), (0.0, 0))).collect();
         let set = |id: &String| {
             if let Some(mut entry) = map.get_mut(id) {

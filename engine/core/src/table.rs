@@ -24,6 +24,7 @@
 mod index;
 mod interner;
 mod name;
+mod named;
 mod series;
 mod shard;
 
@@ -40,6 +41,8 @@ use crate::history::Sample;
 use crate::reading::{AttributeId, Epoch, Micros, NodeName, Reading, SensorId, SensorType, Seq, Series, Value};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
+
+pub use self::named::NamedPoint;
 
 /// Bounds of a table.
 #[derive(Clone, Copy, Debug)]
@@ -304,7 +307,7 @@ impl<W: Default> Table<W> {
     }
 
     /// Takes one reading by id: one hash, one shard lock, two waits for memory where sensors are many; the attribute is
-    /// made at its first use, which alone allocates.
+    /// made at its first use, which alone allocates. For many at a time, [`put_many_by_id`](Self::put_many_by_id).
     ///
     /// # Errors
     /// [`Error::NotFound`] when the sensor is not registered here, [`Error::Full`] beyond its attributes.

@@ -1,7 +1,9 @@
 //! What a put of a number allocates once its series is warm: nothing.
 
-use senza_core::table::{Point, Registration, Table, TableLimits};
-use senza_core::{Micros, NodeName, SensorId, SensorType, Value};
+use senza_core::history::Sample;
+use senza_core::table::{Deliver, NamedPoint, Point, Registration, Table, TableLimits};
+use senza_core::{Micros, NodeName, SensorId, SensorType, Series, Value};
+use std::sync::Arc;
 
 const SENSORS: i64 = 1000;
 const HISTORY_MAX: i64 = 16;
@@ -32,6 +34,15 @@ fn warm() -> (Table<[u64; 3]>, Vec<Point>, Micros) {
     (table, points, HISTORY_MAX)
 }
 
+/// Counts what it is told.
+struct Counting;
+
+impl Deliver<[u64; 3]> for Counting {
+    fn reading(&mut self, _: &Arc<Series>, _: &Sample, hung: &mut [u64; 3]) {
+        hung[0] += 1;
+    }
+}
+
 fn allocations(work: impl FnOnce()) -> u64 {
     allocation_counter::measure(work).count_total
 }
@@ -40,6 +51,8 @@ fn allocations(work: impl FnOnce()) -> u64 {
 fn a_warm_put_allocates_nothing() {
     let (table, mut points, mut time) = warm();
     let ids: Vec<String> = (0..SENSORS).map(|number| format!("building/sensor-{number:08}")).collect();
+    let named = |id| NamedPoint { sensor: id, attribute: "value", value: Value::F64(0.5), source_time: 1000 };
+    let named: Vec<NamedPoint<'_>> = ids.iter().map(|id| named(id.as_str())).collect();
     let found = allocations(|| {
         for _ in 0..3 * HISTORY_MAX {
             time += 1;
@@ -51,6 +64,9 @@ fn a_warm_put_allocates_nothing() {
         }
         for id in &ids {
             table.put_by_id(id, "value", Value::F64(0.5), time, time, |_, _, hung| hung[0] += 1).unwrap();
+        }
+        for few in [named.as_slice(), &named[..10]] {
+            assert_eq!(table.put_many_by_id(few, time, &mut Counting), []);
         }
     });
     assert_eq!(found, 0);

@@ -40,6 +40,12 @@ impl Index {
         None
     }
 
+    /// Loads the line that a look-up of that hash begins with.
+    #[inline]
+    pub(super) fn peek(&self, hash: u32) -> u32 {
+        self.entries.get(hash as usize & self.entries.len().wrapping_sub(1)).copied().unwrap_or_default()
+    }
+
     /// Adds a slot that is not there yet; no slot of as many or more than were ever there at a time. `others` are all
     /// that are there: they are asked for when the index grows.
     pub(super) fn insert(&mut self, slot: u32, hashes: impl Fn(u32) -> u32, others: impl Iterator<Item = u32>) {

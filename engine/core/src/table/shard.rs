@@ -9,6 +9,7 @@ use foldhash::quality::SeedableRandomState;
 use super::index::Index;
 use super::interner::Interner;
 use super::name::Name;
+use super::named::{NamedPoint, Place};
 use super::series::{Line, SeriesList};
 use super::{AttributeIndex, Deliver, Handle, Point, Registration, Rules, SensorView};
 use crate::error::{Error, Result};
@@ -20,7 +21,7 @@ use crate::reading::{
 };
 
 /// Points whose lines are loaded together before they are taken: as many misses as a core has in flight.
-const GROUP: usize = 16;
+pub(super) const GROUP: usize = 16;
 
 /// See the drawing in `table.rs`. Slots never move while their sensor lives.
 #[derive(Debug)]
@@ -321,6 +322,66 @@ impl<W: Default> Shard<W> {
         }
         deliver.run_ended();
         refused
+    }
+
+    /// Takes the points of a block that `run` names, and hands those it refuses to `refuse`.
+    pub(super) fn take_named(
+        &mut self,
+        block: &[NamedPoint<'_>],
+        run: &[Place],
+        now: Micros,
+        (rules, hasher): (&Rules, &SeedableRandomState),
+        deliver: &mut impl Deliver<W>,
+        mut refuse: impl FnMut(usize, Error),
+    ) {
+        // Equal groups: a short last one would wait for memory almost as long as a full one.
+        let groups = run.len().div_ceil(GROUP).max(1);
+        for group in run.chunks(run.len().div_ceil(groups).max(1)) {
+            let candidates = self.load_named(block, group);
+            for (place, candidate) in group.iter().zip(candidates) {
+                let point = &block[usize::from(place.at)];
+                let found = match candidate {
+                    Some(slot) if self.is(slot, point.sensor) => candidate,
+                    _ => self.find(place.hash, point.sensor),
+                };
+                let Some(slot) = found else {
+                    refuse(usize::from(place.at), Error::NotFound { sensor: point.sensor.to_owned() });
+                    continue;
+                };
+                match self.attribute(slot, point.attribute, rules, hasher) {
+                    Ok(attribute) => {
+                        let at = self.series_at(slot, attribute);
+                        let hand_on = |series: &Arc<Series>, sample: &Sample, hung: &mut W| {
+                            deliver.reading(series, sample, hung);
+                        };
+                        self.take(at, point.value.clone(), point.source_time, now, hand_on);
+                    }
+                    Err(error) => refuse(usize::from(place.at), error),
+                }
+            }
+        }
+        deliver.run_ended();
+    }
+
+    /// [`load`](Self::load) for points by id: first their entries in the index, then what lies by slot of the first
+    /// candidate, as of a sensor with one attribute, then the rings. Answers the candidates.
+    #[inline]
+    fn load_named(&self, block: &[NamedPoint<'_>], group: &[Place]) -> [Option<u32>; GROUP] {
+        let (mut candidates, mut rings) = ([None; GROUP], [0; GROUP]);
+        let mut sum = group.iter().fold(0, |sum, place| sum ^ u64::from(self.index.peek(place.hash)));
+        let ids = group.iter().map(|place| block[usize::from(place.at)].sensor.as_bytes());
+        sum ^= ids.fold(0, |sum, id| sum ^ id.first().map_or(0, |byte| u64::from(*byte)));
+        black_box(sum);
+        for ((place, ring), candidate) in group.iter().zip(&mut rings).zip(&mut candidates) {
+            *candidate = self.index.find(place.hash, |_| true);
+            let Some(slot) = *candidate else { continue };
+            let (line, stage) = self.first.line(slot as usize);
+            *ring = line.history.next_line().unwrap_or_default();
+            let (name, entry) = (&self.names[slot as usize], &self.slots[slot as usize]);
+            sum ^= stage.peek() ^ u64::from(name.hash() ^ entry.generation);
+        }
+        black_box(rings.iter().fold(sum, |sum, ring| sum ^ self.store.peek(*ring)));
+        candidates
     }
 
     /// Visits what hangs on one series.

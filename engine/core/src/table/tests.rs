@@ -129,3 +129,51 @@ fn attributes_are_found_where_a_shard_knows_no_more_names() {
         }
     }
 }
+
+/// Takes what is handed on, as "sensor attribute value", and counts the runs.
+#[derive(Default)]
+struct Told(Vec<String>, usize);
+
+impl Deliver<()> for Told {
+    fn reading(&mut self, series: &Arc<Series>, sample: &Sample, (): &mut ()) {
+        self.0.push(format!("{} {} {}", series.sensor, series.attribute, sample.value.as_f64().unwrap()));
+        assert_eq!(sample.value, Value::I64(sample.seq as i64), "in the order in which they were given");
+    }
+
+    fn run_ended(&mut self) {
+        self.1 += 1;
+    }
+}
+
+#[test]
+fn many_points_by_id_keep_their_order_and_refusals_their_place() {
+    for (shards, sensors) in [(1, 3), (64, 700), (1024, 700)] {
+        let limits = TableLimits { shards, attributes_max: 2, ..TableLimits::default() };
+        let table = Table::<()>::new(limits, 7);
+        let ids: Vec<String> = (0..sensors).map(|number| format!("s{number}")).collect();
+        ids.iter().for_each(|id| assert!(table.register(registration(id, 1), 0).is_ok()));
+        let point =
+            |sensor, attribute, value| NamedPoint { sensor, attribute, value: Value::I64(value), source_time: value };
+        let mut points = Vec::new();
+        for value in 1..4 {
+            points.extend(ids.iter().flat_map(|id| [point(id, "x", value), point(id, "y", value)]));
+            points.extend([point("nobody", "x", value), point("s1", "z", value)]);
+        }
+        let mut told = Told::default();
+        let refused = table.put_many_by_id(&points, 9, &mut told);
+        let not_found = Error::NotFound { sensor: "nobody".into() };
+        let full = Error::Full { what: "attributes of one sensor", max: 2 };
+        let round = sensors * 2 + 2;
+        let expected = (1..4).flat_map(|n| [(n * round - 2, not_found.clone()), (n * round - 1, full.clone())]);
+        assert_eq!(refused, expected.collect::<Vec<_>>());
+        let mut taken: Vec<String> = points
+            .iter()
+            .filter(|point| point.sensor != "nobody" && point.attribute != "z")
+            .map(|point| format!("{} {} {}", point.sensor, point.attribute, point.value.as_f64().unwrap()))
+            .collect();
+        taken.sort();
+        told.0.sort();
+        assert_eq!(told.0, taken);
+        assert!(told.1 <= shards * points.len().div_ceil(1024), "a shard's are taken together: {}", told.1);
+    }
+}

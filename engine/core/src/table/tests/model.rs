@@ -26,6 +26,17 @@ enum How {
     ByHandle,
     ById,
     Many,
+    ManyById,
+}
+
+/// Takes what is told, as attribute, sample and how often it was.
+struct Told<'a>(&'a mut Vec<(String, Sample, u64)>);
+
+impl Deliver<u32> for Told<'_> {
+    fn reading(&mut self, series: &Arc<Series>, sample: &Sample, hung: &mut u32) {
+        *hung += 1;
+        self.0.push((series.attribute.to_string(), sample.clone(), u64::from(*hung)));
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -53,7 +64,7 @@ fn value() -> impl Strategy<Value = Value> {
 
 fn step() -> impl Strategy<Value = Step> {
     let on = || prop_oneof![3 => 0i64..5_000_000, 2 => -9_000_000i64..0, 6 => -4i64..6, 1 => -(1i64 << 40)..1 << 40];
-    let how = prop_oneof![Just(How::ByHandle), Just(How::ById), Just(How::Many)];
+    let how = prop_oneof![Just(How::ByHandle), Just(How::ById), Just(How::Many), Just(How::ManyById)];
     let put = (0..SENSORS.len(), 0..ATTRIBUTES.len(), value(), on(), 0i64..2_000_000, how);
     prop_oneof![
         2 => (0..SENSORS.len()).prop_map(Step::Register),
@@ -140,21 +151,28 @@ impl Pair {
         *last += 1;
         let sample = Sample { value: value.clone(), source_time, received_time: now, seq: *last };
         let mut told = Vec::new();
-        let mut deliver = |series: &Arc<Series>, sample: &Sample, hung: &mut u32| {
-            *hung += 1;
-            told.push((series.attribute.to_string(), sample.clone(), u64::from(*hung)));
-        };
         if matches!(how, How::ById) {
+            let deliver = |series: &Arc<Series>, sample: &Sample, hung: &mut u32| {
+                Told(&mut told).reading(series, sample, hung);
+            };
             prop_assert_eq!(self.table.put_by_id(id, name, value, source_time, now, deliver), Ok(*last));
+        } else if matches!(how, How::ManyById) {
+            let point = NamedPoint { sensor: id, attribute: name, value, source_time };
+            let points = [NamedPoint { sensor: "f", ..point.clone() }, point];
+            let refused = self.table.put_many_by_id(&points, now, &mut Told(&mut told));
+            prop_assert_eq!(refused, [(0, Error::NotFound { sensor: "f".to_owned() })]);
         } else {
             let attribute = self.table.attribute(handle, name).unwrap();
             let point = Point { handle, attribute, value, source_time };
             if matches!(how, How::ByHandle) {
+                let deliver = |series: &Arc<Series>, sample: &Sample, hung: &mut u32| {
+                    Told(&mut told).reading(series, sample, hung);
+                };
                 prop_assert_eq!(self.table.put(point, now, deliver), Ok(*last));
             } else {
                 let stale = self.stale.iter().map(|handle| Point { handle: *handle, ..point.clone() });
                 let points: Vec<Point> = stale.chain([point.clone()]).collect();
-                prop_assert_eq!(self.table.put_many(&points, now, &mut deliver), self.stale.len());
+                prop_assert_eq!(self.table.put_runs(&points, now, &mut Told(&mut told)), self.stale.len());
             }
         }
         prop_assert_eq!(told, [(name.to_owned(), sample.clone(), *last)], "told once, and W stays with its series");
