@@ -17,7 +17,6 @@ mod store;
 mod types;
 
 use std::hash::{BuildHasher, Hasher};
-use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 use foldhash::quality::SeedableRandomState;
@@ -29,9 +28,9 @@ use crate::hash::{claim_hash, xxh64};
 use crate::key::Filter;
 use crate::reading::{Epoch, Life, NodeName, SensorId, SensorType};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use lives::{LifeEntry, Lives};
+use lives::{List, Lives};
 use store::{Claim, IdBuffer, Record, Store, Writer};
-use types::{Kind, Types};
+use types::{Kind, LastKind, Types};
 
 /// How many partitions the directory has; fixed by the protocol.
 pub const PARTITIONS: usize = 256;
@@ -61,7 +60,6 @@ pub struct Change<'a> {
     /// Whose owner changed.
     pub sensor: &'a str,
     directory: &'a Directory,
-    lives: &'a [Arc<LifeEntry>],
     before: Option<Claim>,
     after: Option<Claim>,
     beaten: Option<Claim>,
@@ -75,17 +73,17 @@ impl Change<'_> {
 
     /// Who owned it.
     pub fn before(&self) -> Option<Owner> {
-        self.before.map(|claim| owner(claim, self.lives))
+        self.before.map(|claim| self.directory.owner(claim))
     }
 
     /// Who owns it now.
     pub fn after(&self) -> Option<Owner> {
-        self.after.map(|claim| owner(claim, self.lives))
+        self.after.map(|claim| self.directory.owner(claim))
     }
 
     /// A claim that stands and is beaten: its node has to hear of the winner.
     pub fn beaten(&self) -> Option<Owner> {
-        self.beaten.map(|claim| owner(claim, self.lives))
+        self.beaten.map(|claim| self.directory.owner(claim))
     }
 
     /// Whether the sensor has another owner or epoch than before, and had one.
@@ -108,10 +106,8 @@ fn identity(claim: Option<Claim>) -> Option<(u16, Epoch)> {
     claim.map(|claim| (claim.life, claim.epoch))
 }
 
-fn owner(claim: Claim, lives: &[Arc<LifeEntry>]) -> Owner {
-    let life = lives.get(usize::from(claim.life)).map(|entry| entry.life.clone());
-    let gone = || Life { node: NodeName::from_host("gone"), incarnation: 0 };
-    Owner { life: life.unwrap_or_else(gone), epoch: claim.epoch, local: claim.life == ME }
+fn owner(claim: Claim, lives: &List) -> Owner {
+    Owner { life: lives::of(lives, claim.life), epoch: claim.epoch, local: claim.life == ME }
 }
 
 /// Where a sensor is, without names: what a look-up answers in the fewest steps.
@@ -188,6 +184,7 @@ struct Books {
     views: Vec<Digest>,
     /// Changes of this node's own set since the last flush, encoded, and their number.
     pending: (u32, Vec<u8>),
+    last_kind: LastKind,
 }
 
 /// An id with its hashes, taken once per look-up.
@@ -365,8 +362,7 @@ impl Directory {
 
     /// Who owns a sensor: [`locate`](Self::locate), and the owner's name (one reference count).
     pub fn owner_of(&self, sensor: &str) -> Option<Owner> {
-        let claim = self.winner(self.key(sensor))?;
-        Some(owner(claim, &self.lives.list()))
+        self.winner(self.key(sensor)).map(|claim| self.owner(claim))
     }
 
     /// The type of a sensor's winning claim.
@@ -383,14 +379,18 @@ impl Directory {
     }
 
     fn winner_in(&self, store: &Store<Books>, key: Key<'_>) -> Option<Claim> {
-        let mut best: Option<Claim> = None;
-        store.visit(key.hash, key.id.as_bytes(), |record| {
-            let claim = record.claim;
-            if self.lives.is_up(claim.life) && best.is_none_or(|best| self.claim_beats(claim, best)) {
-                best = Some(claim);
-            }
-        });
+        let mut best = None;
+        store.visit(key.hash, key.id.as_bytes(), |record| best = self.better(best, record.claim));
         best
+    }
+
+    fn better(&self, best: Option<Claim>, claim: Claim) -> Option<Claim> {
+        let wins = self.lives.is_up(claim.life) && best.is_none_or(|best| self.claim_beats(claim, best));
+        if wins { Some(claim) } else { best }
+    }
+
+    fn owner(&self, claim: Claim) -> Owner {
+        owner(claim, &self.lives.list())
     }
 
     fn claim_beats(&self, a: Claim, b: Claim) -> bool {
@@ -470,22 +470,24 @@ impl Directory {
         now: u64,
         emit: &mut dyn FnMut(Change<'_>),
     ) -> Result<Claimed> {
-        let kind = self.types.intern(sensor_type.as_str())?;
         let id = sensor.as_str();
         let key = self.key(id);
         let store = self.store(key);
         let writer = &mut *store.lock();
-        let before = self.winner_in(store, key);
+        let (mut before, mut known) = (None, 0);
+        store.visit(key.hash, id.as_bytes(), |record| {
+            before = self.better(before, record.claim);
+            known = record.claim.epoch.max(known);
+        });
         match before {
             Some(claim) if claim.life == ME => return Ok(Claimed::Held(claim.epoch)),
-            Some(claim) if !takeover => return Ok(Claimed::Refused(owner(claim, &self.lives.list()))),
+            Some(claim) if !takeover => return Ok(Claimed::Refused(self.owner(claim))),
             _ => {}
         }
-        let mut known = 0;
-        store.visit(key.hash, id.as_bytes(), |record| known = record.claim.epoch.max(known));
         if known >= EPOCH_MAX - EPOCH_MARGIN {
             return Err(Error::Full { what: "claims of this sensor: its epoch", max: EPOCH_MAX as usize });
         }
+        let kind = writer.books.last_kind.get(&self.types, sensor_type)?;
         let epoch = match fault::is_on(Fault::EpochGoesBack) {
             true => now,
             false => self.next_epoch(now.max(known.saturating_add(1))),
@@ -495,9 +497,8 @@ impl Directory {
         writer.books.pending.0 += 1;
         let op = ClaimOp::Claim { sensor: id, sensor_type: sensor_type.as_str(), epoch };
         encode_op(op, &mut writer.books.pending.1);
-        let lives = &self.lives.list();
-        emit(Change { sensor: id, directory: self, lives, before, after: Some(claim), beaten: before });
-        Ok(Claimed::New { epoch, from: before.map(|claim| owner(claim, lives)) })
+        emit(Change { sensor: id, directory: self, before, after: Some(claim), beaten: before });
+        Ok(Claimed::New { epoch, from: before.map(|claim| self.owner(claim)) })
     }
 
     /// Ends this node's claim of that epoch. Answers whether it stood.
@@ -631,7 +632,6 @@ impl Directory {
     /// changes of a set are not told while its life is down. Walks that life's claims.
     pub fn conflicts(&self, life: &Life, emit: &mut dyn FnMut(Change<'_>)) {
         let Some(at) = self.lives.find(life) else { return };
-        let lives = &self.lives.list();
         let mut buffer = IdBuffer::default();
         for store in &self.partitions {
             let writer = store.lock();
@@ -642,7 +642,7 @@ impl Directory {
                 store.visit(key.hash, sensor.as_bytes(), |other| {
                     let beaten = Some(other.claim).filter(|claim| self.lives.is_up(claim.life));
                     if beaten.is_some() && identity(beaten) != identity(winner) {
-                        emit(Change { sensor, directory: self, lives, before: winner, after: winner, beaten });
+                        emit(Change { sensor, directory: self, before: winner, after: winner, beaten });
                     }
                 });
             }
@@ -739,7 +739,7 @@ impl Directory {
         let loses = |claim: &Claim| identity(Some(*claim)) != identity(after);
         let beaten = of_life.filter(loses).or(still_before.filter(loses));
         if identity(before) != identity(after) || beaten.is_some() {
-            emit(Change { sensor: key.id, directory: self, lives: &self.lives.list(), before, after, beaten });
+            emit(Change { sensor: key.id, directory: self, before, after, beaten });
         }
         answer
     }

@@ -205,9 +205,9 @@ impl<W: Default> Table<W> {
     /// # Errors
     /// [`Error::Full`] at the table's bound.
     pub fn register(&self, registration: Registration, now: Micros) -> Result<Handle> {
-        let (shard_at, hash) = self.place(registration.sensor.as_str());
+        let (shard_at, hash) = self.place(registration.sensor.as_bytes());
         let mut shard = self.shards[shard_at].lock();
-        if let Some(slot) = shard.find(hash, registration.sensor.as_str()) {
+        if let Some(slot) = shard.find(hash, registration.sensor.as_bytes()) {
             let generation = shard.register_again(slot, &registration.meta, now, &self.hasher);
             return Ok(Handle { shard: shard_at as u32, slot, generation });
         }
@@ -405,9 +405,9 @@ impl<W: Default> Table<W> {
     }
 
     #[inline]
-    fn place(&self, sensor: &str) -> (usize, u32) {
+    fn place(&self, sensor: impl AsRef<[u8]>) -> (usize, u32) {
         let mut hasher = self.hasher.build_hasher();
-        hasher.write(sensor.as_bytes());
+        hasher.write(sensor.as_ref());
         let hash = hasher.finish();
         // The index inside a shard uses the low half; the shard takes bits of the other.
         ((hash >> 40) as usize & (self.shards.len() - 1), hash as u32)

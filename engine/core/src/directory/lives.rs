@@ -27,6 +27,12 @@ pub(super) struct LifeEntry {
 
 pub(super) type List = Guard<Arc<Vec<Arc<LifeEntry>>>>;
 
+/// The life of that number in a list.
+pub(super) fn of(list: &List, number: u16) -> Life {
+    let gone = || Life { node: NodeName::from_host("gone"), incarnation: 0 };
+    list.get(usize::from(number)).map_or_else(gone, |entry| entry.life.clone())
+}
+
 impl Lives {
     pub(super) fn new(me: Life) -> Self {
         let up: Box<[AtomicBool]> = (0..LIVES_MAX).map(|at| AtomicBool::new(at == usize::from(ME))).collect();

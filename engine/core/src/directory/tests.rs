@@ -286,3 +286,16 @@ fn deliver_cuts(owner: &Directory, to: &Directory, sent: &mut Vec<EncodedDelta>)
         to.apply_cut(&owner.me(), partition, version, &claims, &mut |_| {}).unwrap();
     }
 }
+
+#[test]
+fn every_claim_keeps_its_own_type() {
+    let directory = directory();
+    let kind = |number: usize| SensorType::new(format!("kind {}", number % 3)).unwrap();
+    for number in 0..3000 {
+        let sensor = SensorId::new(format!("s{number}")).unwrap();
+        directory.claim(&sensor, &kind(number), true, 10, &mut |_| {}).unwrap();
+    }
+    for number in 0..3000 {
+        assert_eq!(directory.type_of(&format!("s{number}")), Some(kind(number)));
+    }
+}

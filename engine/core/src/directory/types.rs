@@ -31,6 +31,22 @@ pub(super) struct Kind {
     pub(super) hash: u64,
 }
 
+/// The type asked for last: mostly that of the next claim too, which then costs one comparison.
+#[derive(Debug, Default)]
+pub(super) struct LastKind(Option<(SensorType, Kind)>);
+
+impl LastKind {
+    pub(super) fn get(&mut self, types: &Types, name: &SensorType) -> Result<Kind> {
+        match &self.0 {
+            Some((last, kind)) if last == name => Ok(*kind),
+            _ => {
+                let kind = types.intern(name.as_str())?;
+                Ok(self.0.insert((name.clone(), kind)).1)
+            }
+        }
+    }
+}
+
 impl Types {
     pub(super) fn get(&self, number: u16) -> SensorType {
         self.known.load().list.get(usize::from(number)).map(|(name, _)| name.clone()).unwrap_or_default()

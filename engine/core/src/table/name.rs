@@ -7,7 +7,7 @@ const TEXT_MAX: usize = 27;
 const LONGER: u8 = u8::MAX;
 
 /// See the file's header. Of a longer id the hash alone.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 #[repr(align(32))]
 pub(super) struct Name {
     hash: u32,
@@ -16,13 +16,13 @@ pub(super) struct Name {
 }
 
 impl Name {
-    pub(super) fn new(hash: u32, id: &[u8]) -> Self {
-        let mut name = Self { hash, length: LONGER, text: [0; TEXT_MAX] };
-        if let Some(text) = name.text.get_mut(..id.len()) {
+    /// Makes it that id's. In place: a name is written once, and a copy of it would be half of the work.
+    pub(super) fn set(&mut self, hash: u32, id: &[u8]) {
+        (self.hash, self.length) = (hash, LONGER);
+        if let Some(text) = self.text.get_mut(..id.len()) {
             text.copy_from_slice(id);
-            name.length = id.len() as u8;
+            self.length = id.len() as u8;
         }
-        name
     }
 
     /// The bits of the hash that the index goes by.
@@ -46,12 +46,14 @@ mod tests {
     #[test]
     fn tells_ids_apart_where_they_fit() {
         let id = |length: usize| "x".repeat(length).into_bytes();
+        let mut name = Name::default();
         assert_eq!(size_of::<Name>(), 32);
         for length in 1..=TEXT_MAX {
-            let name = Name::new(7, &id(length));
+            name.set(7, &id(length));
             assert_eq!((name.hash(), name.is(&id(length))), (7, Some(true)));
             assert_eq!((name.is(&id(length + 1)), name.is(&id(length - 1))), (Some(false), Some(false)));
         }
-        assert_eq!(Name::new(7, &id(TEXT_MAX + 1)).is(&id(1)), None);
+        name.set(8, &id(TEXT_MAX + 1));
+        assert_eq!((name.hash(), name.is(&id(1))), (8, None));
     }
 }

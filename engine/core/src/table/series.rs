@@ -47,12 +47,27 @@ impl<W: Default> SeriesList<W> {
         Self { lines, series: Vec::new() }
     }
 
-    /// Makes room for `length` series.
-    pub(super) fn grow(&mut self, length: usize, vacant: &Arc<Series>) {
+    /// Puts a series where none is in use, in the list or right behind its end.
+    pub(super) fn set(&mut self, at: usize, series: Arc<Series>) {
+        match self.series.get_mut(at) {
+            Some(vacant) => *vacant = series,
+            None => {
+                self.grow_lines(at + 1);
+                self.series.push(series);
+            }
+        }
+    }
+
+    fn grow_lines(&mut self, length: usize) {
         match &mut self.lines {
             Lines::Alone(lines, _) => lines.grow(length),
             Lines::Pairs(pairs) => pairs.grow(length),
         }
+    }
+
+    /// Makes room for `length` series.
+    pub(super) fn grow(&mut self, length: usize, vacant: &Arc<Series>) {
+        self.grow_lines(length);
         self.series.resize_with(self.series.len().max(length), || vacant.clone());
     }
 

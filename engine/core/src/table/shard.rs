@@ -108,13 +108,12 @@ impl<W: Default> Shard<W> {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.names.grow(self.slots.len());
-            self.first.grow(self.slots.len(), &self.vacant);
             self.slots.len() as u32 - 1
         });
         let kind = self.sensor_kind(sensor_type, node, hasher);
         let meta = self.shared_meta(&meta, hasher);
-        self.names[slot as usize] = Name::new(hash, sensor.as_bytes());
-        *self.first.series_mut(slot as usize) = Arc::new(Series::new(sensor, epoch, kind));
+        self.names[slot as usize].set(hash, sensor.as_bytes());
+        self.first.set(slot as usize, Arc::new(Series::new(sensor, epoch, kind)));
         self.first.all(slot as usize).0.history.touch(now, &mut self.store);
         let entry = &mut self.slots[slot as usize];
         entry.registrations = 1;
@@ -341,7 +340,7 @@ impl<W: Default> Shard<W> {
             for (place, candidate) in group.iter().zip(candidates) {
                 let point = &block[usize::from(place.at)];
                 let found = match candidate {
-                    Some(slot) if self.is(slot, point.sensor) => candidate,
+                    Some(slot) if self.is(slot, point.sensor.as_bytes()) => candidate,
                     _ => self.find(place.hash, point.sensor),
                 };
                 let Some(slot) = found else {
@@ -466,8 +465,8 @@ impl<W> Shard<W> {
     }
 
     #[inline]
-    pub(super) fn find(&self, hash: u32, sensor: &str) -> Option<u32> {
-        self.index.find(hash, |slot| self.is(slot, sensor))
+    pub(super) fn find(&self, hash: u32, sensor: impl AsRef<[u8]>) -> Option<u32> {
+        self.index.find(hash, |slot| self.is(slot, sensor.as_ref()))
     }
 
     /// [`find`](Self::find) for a put: loads what the put will touch while the text is on its way.
@@ -476,14 +475,14 @@ impl<W> Shard<W> {
         self.index.find(hash, |slot| {
             let (line, stage) = self.first.line(slot as usize);
             black_box(line.history.next_line().unwrap_or_default() as u64 ^ stage.peek());
-            self.is(slot, sensor)
+            self.is(slot, sensor.as_bytes())
         })
     }
 
     #[inline]
-    fn is(&self, slot: u32, sensor: &str) -> bool {
-        let is_it = self.names[slot as usize].is(sensor.as_bytes());
-        is_it.unwrap_or_else(|| self.first.series(slot as usize).sensor.as_bytes() == sensor.as_bytes())
+    fn is(&self, slot: u32, sensor: &[u8]) -> bool {
+        let is_it = self.names[slot as usize].is(sensor);
+        is_it.unwrap_or_else(|| self.first.series(slot as usize).sensor.as_bytes() == sensor)
     }
 
     /// The slot of a handle that is not stale.
