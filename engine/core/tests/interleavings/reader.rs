@@ -162,7 +162,8 @@ impl Reader {
         let seq = item.row.seq;
         match item.position {
             Some(position) => {
-                let follows = seen.start.is_none_or(|(at, last)| at == position && last < seq);
+                // Of several each leads to its own number, and the last one to what is live.
+                let follows = seen.start.is_none_or(|(at, last)| at == last && last < seq);
                 assert!(!seen.live && follows && seq <= position, "a start out of place: {told}");
                 seen.start = Some((position, seq));
                 seen.starts += 1;
