@@ -23,26 +23,26 @@ use crate::reading::{
 /// Points whose lines are loaded together before they are taken: as many misses as a core has in flight.
 pub(super) const GROUP: usize = 16;
 
-/// See the drawing in `table.rs`. Slots never move while their sensor lives.
+/// See the drawing in `table.rs`. Slots never move while their sensor lives. What every put reads stands first, together.
 #[derive(Debug)]
 pub(super) struct Shard<W> {
-    index: Index,
     slots: Vec<Slot>,
-    /// By slot.
-    names: Chunks<Name>,
-    free: Vec<u32>,
     /// By slot: the sensor's first attribute; its description alone where it has none yet.
     first: SeriesList<W>,
+    store: Store,
+    index: Index,
+    /// By slot.
+    names: Chunks<Name>,
+    /// The first attribute names that came, by number.
+    known: Vec<AttributeId>,
     /// The other attributes of a sensor, side by side in one of the ranges.
     more: SeriesList<W>,
     ranges: Ranges,
-    store: Store,
+    free: Vec<u32>,
     kinds: Interner<SeriesKind>,
     metas: Interner<Arc<str>>,
     last_kind: Arc<SeriesKind>,
     last_meta: Option<Arc<Arc<str>>>,
-    /// The first attribute names that came, by number.
-    known: Vec<AttributeId>,
     vacant: Arc<Series>,
 }
 
