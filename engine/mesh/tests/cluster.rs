@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test: a panic is its failure, seeds are printed")]
 
 use senza_core::subscription::{Contract, Start};
+use senza_core::table::NamedPoint;
 use senza_core::{AttributeId, Delivery, Error, Filter, SensorId, Seq, Value};
 use senza_mesh::engine::{Happening, OnConflict, Sensor};
 use senza_mesh::handle::{SensorHandle, Subscriber};
@@ -538,6 +539,41 @@ fn a_clock_set_back_before_a_restart_does_not_hide_the_new_life() {
     cluster.settle();
     assert_eq!(cluster.owner("b", "s").as_deref(), Some("a"));
     assert!(cluster.agree());
+}
+
+#[test]
+fn many_readings_by_id_are_taken_and_each_refused_one_is_named() {
+    let mut cluster = Cluster::seed(22).nodes(2);
+    let _held = [("a", "s"), ("a", "t"), ("b", "elsewhere")].map(|(node, id)| cluster.register(node, id));
+    let mut reader = cluster.subscribe("b", &sensor("s"), Contract::default());
+    cluster.settle();
+    let point = |sensor, value| NamedPoint { sensor, attribute: "x", value, source_time: 1 };
+    let number = Value::I64(1);
+    for large in [false, true] {
+        let value = if large { Value::Text("x".repeat(100_000).into()) } else { number.clone() };
+        let points = [
+            point("s", number.clone()),
+            point("nowhere", number.clone()),
+            point("t", value),
+            point("elsewhere", number.clone()),
+            point("s", number.clone()),
+        ];
+        let refused = cluster.engine("a").put_many_by_id(&points);
+        let told: Vec<(usize, &Error)> = refused.iter().map(|(at, error)| (*at, error)).collect();
+        match (large, told.as_slice()) {
+            (false, [(1, Error::NotFound { .. }), (3, Error::NotOwner { node, .. })])
+            | (
+                true,
+                [(1, Error::NotFound { .. }), (2, Error::ValueTooLarge { .. }), (3, Error::NotOwner { node, .. })],
+            ) => {
+                assert_eq!(node.as_str(), "b");
+            }
+            _ => panic!("{told:?}"),
+        }
+    }
+    cluster.settle();
+    assert_eq!(got(&mut reader), ["1", "2", "3", "4"]);
+    assert_eq!(cluster.engine("a").counters().0.readings_in, 5);
 }
 
 #[test]
