@@ -29,6 +29,7 @@ use senza_benches::{
     Child, Numbers, Pairs, answer_lines, child_args, free_endpoint, histogram, index_of, is_measured, median, until,
 };
 use senza_mesh::clock::{Clock, SystemClock};
+use senza_mesh::relay::LinkCounts;
 use senza_mesh::zenoh_client::{Client, Update};
 use serde_json::{Value as Json, json};
 use zenoh::Wait;
@@ -168,7 +169,14 @@ fn child(role: &str, name: &str, endpoint: &str) {
         let node = Node::start(config).expect("a node");
         let subscriber = node.subscribe(&Filter::all(), Contract::default()).expect("a subscription");
         let reader = watch.read(subscriber);
-        answer_lines(|words| watch.answer(words));
+        answer_lines(|words| {
+            let mut told = watch.answer(words);
+            let links = node.engine().links();
+            let sum = |of: fn(&LinkCounts) -> u64| links.iter().map(|link| of(&link.received)).sum::<u64>();
+            told["frames_lost"] = sum(|link| link.frames_lost).into();
+            told["resets"] = sum(|link| link.resets).into();
+            told
+        });
         watch.ended.store(true, Ordering::Relaxed);
         reader.join().expect("it read");
         node.stop();
@@ -428,6 +436,7 @@ fn account((name, other): &mut (&'static str, Other)) -> Json {
     json!({
         "subscriber": name, "received": account["received"], "told_lost": account["told"],
         "told_lost_without_end": account["told_open"], "seen_in_numbers_alone": account["untold"],
+        "frames_lost": account["frames_lost"], "resets": account["resets"],
     })
 }
 
