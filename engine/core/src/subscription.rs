@@ -21,7 +21,7 @@ use crate::row::Row;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 pub use contract::{Contract, Deadband, Ledger, Overflow, Pace, QUEUE_RANGE, Start, Want};
-use queue::Queue;
+use queue::{Queue, Waiter};
 pub use taken::{Item, Taken, Wait};
 
 /// One bounded queue between writers and one reader.
@@ -191,9 +191,9 @@ impl Subscription {
             queue = self.queue.lock();
         }
         if must_wait {
-            queue.set_waiter(true);
+            queue.set_waiter(if blocked { Waiter::ForNudge } else { Waiter::ForAny });
             self.ready.wait_for(&mut queue, timeout);
-            queue.set_waiter(false);
+            queue.set_waiter(Waiter::None);
         }
         queue.waited()
     }

@@ -51,8 +51,19 @@ pub(super) struct Queue {
     closed: bool,
     /// Whether a waiter is to look again though nothing was offered.
     nudged: bool,
-    has_waiter: bool,
+    waiter: Waiter,
     waker: Option<Waker>,
+}
+
+/// Who waits for the queue, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiter {
+    /// Nobody.
+    None,
+    /// A reader, for anything.
+    ForAny,
+    /// A reader that cannot take anything: rows that come are nothing to it.
+    ForNudge,
 }
 
 /// Rows that were offered at one time, by their places.
@@ -114,7 +125,7 @@ impl Queue {
             due: BTreeSet::new(),
             closed: false,
             nudged: false,
-            has_waiter: false,
+            waiter: Waiter::None,
             waker: None,
             contract,
         }
@@ -688,12 +699,17 @@ impl Queue {
         self.nudged = true;
     }
 
+    /// Whether somebody waits who has to look now.
     pub(super) fn has_waiter(&self) -> bool {
-        self.has_waiter
+        match self.waiter {
+            Waiter::None => false,
+            Waiter::ForAny => true,
+            Waiter::ForNudge => self.nudged || self.closed,
+        }
     }
 
-    pub(super) fn set_waiter(&mut self, waits: bool) {
-        self.has_waiter = waits;
+    pub(super) fn set_waiter(&mut self, waiter: Waiter) {
+        self.waiter = waiter;
     }
 
     pub(super) fn take_waker(&mut self) -> Option<Waker> {
