@@ -12,7 +12,7 @@ pub(super) struct Counts {
     /// Readings that came, each number once.
     pub(super) delivered: u64,
     /// Readings inside told gaps, by [`GapReason`].
-    pub(super) gaps: [u64; 3],
+    pub(super) gaps: [u64; GapReason::ALL.len()],
     /// Numbers that came again, or came although told as lost, or the other way round.
     pub(super) duplicates: u64,
     /// Readings that came after a later one of their sensor.
@@ -229,11 +229,11 @@ mod tests {
         account.gap(0, 2, 4, GapReason::Relay);
         account.reading(0, 5);
         assert!(account.is_complete(PUT));
-        assert_eq!(account.close(PUT), Counts { delivered: 6, gaps: [0, 3, 0], ..Counts::default() });
+        assert_eq!(account.close(PUT), Counts { delivered: 6, gaps: [0, 3, 0, 0], ..Counts::default() });
         // Told late it is as good; told of what came it is not.
         let mut late = told(&[(0, 1), (0, 5), (1, 1), (1, 2), (1, 3), (1, 4)]);
         late.gap(0, 1, 4, GapReason::Link);
-        assert_eq!(late.close(PUT), Counts { delivered: 6, gaps: [0, 0, 3], duplicates: 1, ..Counts::default() });
+        assert_eq!(late.close(PUT), Counts { delivered: 6, gaps: [0, 0, 3, 0], duplicates: 1, ..Counts::default() });
     }
 
     #[test]
