@@ -216,8 +216,10 @@ def test_nodes_have_tokens_and_pages(on_b):
     tokens = [str(reply.ok.key_expr) for reply in on_b.liveliness().get("senza/nodes/**", timeout=10.0)]
     assert sorted(token.split("/")[2] for token in tokens) == ["a", "b"]
     pages = get(on_b, "senza/nodes/a/**")
-    parts = ("", "/stats", "/links", "/subscriptions", "/heals")
+    parts = ("", "/stats", "/links", "/subscriptions", "/latency", "/heals")
     assert set(pages) == {f"senza/nodes/a{part}" for part in parts}
+    latency = pages["senza/nodes/a/latency"]
+    assert {hop["hop"] for hop in latency["hops"]} >= {"source", "queue", "local", "remote"}
     assert pages["senza/nodes/a"]["node"] == "a" and set(pages["senza/nodes/a"]["sees"]) == {"a", "b"}
 
 
