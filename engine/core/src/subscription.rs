@@ -6,6 +6,7 @@
 //! The reader takes everything at once, by exchanging its empty buffer for the full one.
 
 pub mod contract;
+mod losses;
 mod queue;
 mod starting;
 mod taken;

@@ -1,13 +1,11 @@
 //! What a subscription's lock guards: rows in order, what the contract holds back, what was lost, the account.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use super::contract::{Contract, Deadband, Ledger, Overflow, Pace, Start, Want};
+use super::losses::Losses;
 use super::starting::{Early, Starting};
 use super::taken::{Taken, Wait};
 use crate::fault::{self, Fault};
@@ -94,14 +92,6 @@ struct Held {
     due: Micros,
     /// Whether the deadband held it back, not the rate.
     too_small: bool,
-}
-
-/// One gap per series, in the order of their first loss, and the ends that come after them.
-#[derive(Debug, Default)]
-struct Losses {
-    gaps: Vec<Option<Row>>,
-    by_series: HashMap<u32, usize, RandomState>,
-    ends: BTreeMap<u32, Row>,
 }
 
 // === impl Queue: series ===
@@ -718,49 +708,5 @@ impl Queue {
 
     pub(super) fn set_waker(&mut self, waker: Waker) {
         self.waker = Some(waker);
-    }
-}
-
-// === impl Losses ===
-
-impl Losses {
-    fn is_empty(&self) -> bool {
-        self.by_series.is_empty() && self.ends.is_empty()
-    }
-
-    fn holds(&self, series: u32) -> bool {
-        self.by_series.contains_key(&series) || self.ends.contains_key(&series)
-    }
-
-    /// Joins a loss to what its series lost already; keeps an end.
-    fn add(&mut self, gap: Row) {
-        if !gap.is_gap() {
-            self.ends.insert(gap.series, gap);
-            return;
-        }
-        let next = self.gaps.len();
-        let at = *self.by_series.entry(gap.series).or_insert(next);
-        match self.gaps.get_mut(at) {
-            Some(Some(known)) => {
-                known.seq = known.seq.min(gap.seq);
-                known.slot = known.slot.max(gap.slot);
-            }
-            _ => self.gaps.push(Some(gap)),
-        }
-    }
-
-    fn remove(&mut self, series: u32) -> Option<Row> {
-        let at = self.by_series.remove(&series)?;
-        let gap = self.gaps[at].take();
-        if self.by_series.is_empty() {
-            self.gaps.clear();
-        }
-        gap
-    }
-
-    fn drain(&mut self, out: &mut VecDeque<Row>) {
-        self.by_series.clear();
-        out.extend(self.gaps.drain(..).flatten());
-        out.extend(std::mem::take(&mut self.ends).into_values());
     }
 }
