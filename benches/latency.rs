@@ -2,10 +2,10 @@
 //!
 //! `cargo bench -p senza-benches --profile release --bench latency [-- <seconds> <rounds>]` prints one JSON object; by
 //! default five rounds of 3 s of each. The writer puts one reading a millisecond (*quiet*), then a thousand (*loaded*,
-//! a million a second); each carries when it was put. The rival in the same run, between the same kind of processes:
-//! Zenoh with one message of 8 bytes per reading from a declared express publisher, taken in its callback, that is on
-//! the thread that received it; there is no table, no queue and no reader of its own behind that. Percentiles are the
-//! medians of the rounds, microseconds.
+//! a million a second); each carries when it was put, and `per_second` says how many were. The rival in the same run,
+//! between the same kind of processes: Zenoh with one message of 8 bytes per reading from a declared publisher, express
+//! when quiet, taken in its callback, that is on the thread that received it; there is no table, no queue and no reader
+//! of its own behind that. Percentiles are the medians of the rounds, microseconds.
 
 #![expect(clippy::print_stdout, clippy::disallowed_methods, reason = "a benchmark prints and waits by the clock")]
 
@@ -38,16 +38,19 @@ fn main() {
 
 // === the process that puts ===
 
-/// Puts so many each millisecond for so long, and says how many that were.
+/// Puts so many each millisecond for so long, and says how many that were, and in how many microseconds.
 fn paced(words: &[&str], mut put: impl FnMut(usize)) -> Json {
     let (each, millis) = (words[0].parse().expect("a number"), words[1].parse().expect("a number"));
-    let begin = Instant::now();
-    for millisecond in 0..millis {
-        let due = begin + Duration::from_millis(millisecond);
-        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    let (begin, mut count) = (Instant::now(), 0);
+    for due in (0..millis).map(Duration::from_millis) {
+        if begin.elapsed() > Duration::from_millis(millis) {
+            break;
+        }
+        std::thread::sleep(due.saturating_sub(begin.elapsed()));
         put(each);
+        count += each as u64;
     }
-    json!(each as u64 * millis)
+    json!([count, begin.elapsed().as_micros() as u64])
 }
 
 fn put_senza(endpoint: &str) {
@@ -76,11 +79,13 @@ fn put_senza(endpoint: &str) {
 
 fn put_zenoh(endpoint: &str) {
     let session = session("connect/endpoints", endpoint);
-    let publisher = session.declare_publisher("rival/readings").express(true).wait().expect("a publisher");
-    let matches = || publisher.matching_status().wait().is_ok_and(|status| status.matching());
+    let declare = |express| session.declare_publisher("rival/readings").express(express).wait().expect("a publisher");
+    let (quick, batching) = (declare(true), declare(false));
+    let matches = || quick.matching_status().wait().is_ok_and(|status| status.matching());
     assert!(until(matches), "nobody subscribes");
     answer_lines(|words| {
         paced(words, |each| {
+            let publisher = if each == 1 { &quick } else { &batching };
             for _ in 0..each {
                 publisher.put(SystemClock.now().to_le_bytes().as_slice()).wait().expect("a put");
             }
@@ -104,29 +109,39 @@ fn parent() {
     let told = numbers();
     let seconds = told.first().copied().unwrap_or(if is_measured() { 3.0 } else { 0.2 });
     let rounds = told.get(1).map_or(if is_measured() { 5 } else { 1 }, |rounds| *rounds as usize);
-    let mut came: Vec<(String, Histogram<u64>)> = Vec::new();
+    let mut came: Vec<(String, Seen)> = Vec::new();
     for _ in 0..rounds {
-        came.extend(read_senza(seconds).into_iter().map(|(load, latency)| (format!("senza {load}"), latency)));
-        came.extend(read_zenoh(seconds).into_iter().map(|(load, latency)| (format!("zenoh {load}"), latency)));
+        came.extend(read_senza(seconds).into_iter().map(|(load, seen)| (format!("senza {load}"), seen)));
+        came.extend(read_zenoh(seconds).into_iter().map(|(load, seen)| (format!("zenoh {load}"), seen)));
     }
     let mut report = json!({ "rounds": rounds, "seconds": seconds, "sensors": SENSORS });
     for name in ["senza quiet", "zenoh quiet", "senza loaded", "zenoh loaded"] {
-        let of_name: Vec<&Histogram<u64>> =
-            came.iter().filter(|(other, _)| other == name).map(|(_, latency)| latency).collect();
+        let of_name: Vec<&Seen> = came.iter().filter(|(other, _)| other == name).map(|(_, seen)| seen).collect();
         for (quantile, at) in QUANTILES {
-            let values: Vec<f64> = of_name.iter().map(|latency| latency.value_at_quantile(at) as f64).collect();
+            let values: Vec<f64> = of_name.iter().map(|seen| seen.latency.value_at_quantile(at) as f64).collect();
             report[name][quantile] = json!(median(&values));
         }
-        report[name]["readings"] = json!(of_name.iter().map(|latency| latency.len()).sum::<u64>());
+        let (put, micros) = of_name.iter().fold((0, 0), |sum, seen| (sum.0 + seen.put, sum.1 + seen.micros));
+        report[name]["per_second"] = json!((put as f64 * 1e6 / micros.max(1) as f64).round());
+        report[name]["lost"] = json!(put.saturating_sub(of_name.iter().map(|seen| seen.latency.len()).sum::<u64>()));
     }
     println!("{report}");
 }
 
-fn tell(child: &mut Child, each: usize, seconds: f64) -> u64 {
-    child.ask(&format!("{each} {}", (seconds * 1e3) as u64)).as_u64().expect("a count")
+/// What came of what was put in so many microseconds.
+struct Seen {
+    latency: Histogram<u64>,
+    put: u64,
+    micros: u64,
 }
 
-fn read_senza(seconds: f64) -> Vec<(&'static str, Histogram<u64>)> {
+/// Has so many put each millisecond; how many that were, and in how many microseconds.
+fn tell(child: &mut Child, each: usize, seconds: f64) -> (u64, u64) {
+    let answer = child.ask(&format!("{each} {}", (seconds * 1e3) as u64));
+    (answer[0].as_u64().expect("a count"), answer[1].as_u64().expect("a time"))
+}
+
+fn read_senza(seconds: f64) -> Vec<(&'static str, Seen)> {
     let node = Node::start(Config::loopback(NodeName::from_host("reader"))).expect("a node");
     let contract = Contract { overflow: Overflow::DropOldest, queue_max: 1_000_000, ..Contract::default() };
     let mut reader = node.subscribe(&Filter::all(), contract).expect("a subscription");
@@ -138,7 +153,7 @@ fn read_senza(seconds: f64) -> Vec<(&'static str, Histogram<u64>)> {
     while take(&mut reader, &mut histogram()) > 0 {}
     for (load, each) in LOADS {
         let mut latency = histogram();
-        let (put, mut quiet) = std::thread::scope(|scope| {
+        let ((put, micros), mut quiet) = std::thread::scope(|scope| {
             let put = scope.spawn(|| tell(&mut child, each, seconds));
             while !put.is_finished() {
                 take(&mut reader, &mut latency);
@@ -152,7 +167,7 @@ fn read_senza(seconds: f64) -> Vec<(&'static str, Histogram<u64>)> {
             }
         }
         assert!(latency.len() >= put * 9 / 10, "{load}: {} of {put} came", latency.len());
-        told.push((load, latency));
+        told.push((load, Seen { latency, put, micros }));
     }
     child.end();
     drop(reader);
@@ -170,7 +185,7 @@ fn take(reader: &mut senza::Subscriber, latency: &mut Histogram<u64>) -> usize {
     })
 }
 
-fn read_zenoh(seconds: f64) -> Vec<(&'static str, Histogram<u64>)> {
+fn read_zenoh(seconds: f64) -> Vec<(&'static str, Seen)> {
     let endpoint = free_endpoint();
     let session = session("listen/endpoints", &endpoint);
     let latency = Arc::new((Mutex::new(histogram()), AtomicU64::new(0)));
@@ -188,13 +203,13 @@ fn read_zenoh(seconds: f64) -> Vec<(&'static str, Histogram<u64>)> {
     for (load, each) in LOADS {
         *latency.0.lock() = histogram();
         latency.1.store(0, Ordering::Relaxed);
-        let put = tell(&mut child, each, seconds);
+        let (put, micros) = tell(&mut child, each, seconds);
         let begin = Instant::now();
         // It drops where it cannot keep up, and tells nobody.
         while latency.1.load(Ordering::Relaxed) < put && begin.elapsed() < Duration::from_secs(1).min(LIMIT) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        told.push((load, latency.0.lock().clone()));
+        told.push((load, Seen { latency: latency.0.lock().clone(), put, micros }));
     }
     child.end();
     subscriber.undeclare().wait().expect("it ends");
