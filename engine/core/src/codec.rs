@@ -128,6 +128,8 @@ pub struct StartAsk {
 pub struct StartPart<'a> {
     /// The question's.
     pub id: u64,
+    /// Tells two answers to one question apart.
+    pub answer: u64,
     /// The question's.
     pub shard: u16,
     /// How many shards there are to be asked for.
@@ -344,6 +346,7 @@ pub fn encode(incarnation: Incarnation, message: &Message<'_>) -> Vec<u8> {
         }
         Message::StartPart(part) => {
             out.extend_from_slice(&part.id.to_le_bytes());
+            out.extend_from_slice(&part.answer.to_le_bytes());
             for number in [part.shard, part.shards, part.part, part.parts] {
                 out.extend_from_slice(&number.to_le_bytes());
             }
@@ -542,6 +545,7 @@ fn body<'a>(kind: u8, input: &mut Reader<'a>) -> Result<Message<'a>> {
         }),
         17 => Message::StartPart(StartPart {
             id: input.u64()?,
+            answer: input.u64()?,
             shard: input.u16()?,
             shards: input.u16()?,
             part: input.u16()?,

@@ -84,11 +84,13 @@ impl Subscription {
         self.wake(queue);
     }
 
-    /// Offers what is kept of a series as starts, oldest first; else as [`offer_start`](Self::offer_start).
-    pub fn offer_history(&self, series: u32, samples: &[Sample], position: Seq) {
+    /// Offers what is kept of a series as starts, oldest first; else as [`offer_start`](Self::offer_start). Answers
+    /// whether the series begins with it: not where it began before.
+    pub fn offer_history(&self, series: u32, samples: &[Sample], position: Seq) -> bool {
         let mut queue = self.queue.lock();
-        queue.offer_history(series, samples, position);
+        let began = queue.offer_history(series, samples, position);
         self.wake(queue);
+        began
     }
 
     /// Tells that numbers of a series were lost before they came here.

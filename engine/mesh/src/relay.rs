@@ -149,8 +149,13 @@ impl Relay {
         {
             return link.clone();
         }
+        let mut incoming = self.incoming.write();
+        // Another thread may have made it meanwhile.
+        if let Some(link) = incoming.get(&life.node).filter(|link| link.lock().life == *life) {
+            return link.clone();
+        }
         let link = Arc::new(Mutex::new(Incoming::new(life.clone())));
-        self.incoming.write().insert(life.node.clone(), link.clone());
+        incoming.insert(life.node.clone(), link.clone());
         link
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use senza_core::subscription::{Contract, Start};
 use senza_core::{Delivery, Filter, SensorId, Seq, Value};
+use senza_mesh::engine::Mode;
 use senza_mesh::handle::{SensorHandle, Subscriber};
 use senza_mesh::network::LinkRules;
 use senza_mesh::sim::Cluster;
@@ -156,4 +157,44 @@ fn a_node_that_does_not_answer_holds_up_the_others_for_so_long_only() {
     cluster.run_for(4_000_000);
     assert_eq!(got(&mut reader)["new"], ["1"], "c is down by now and nothing is waited for");
     assert_eq!(cluster.engine("a").counters().0.starts_given_up, 1);
+}
+
+#[test]
+fn who_names_a_sensor_of_a_node_that_sent_nothing_yet_gets_nothing_twice() {
+    for seed in 0..100 {
+        println!("seed {seed}");
+        let mut cluster = Cluster::seed(seed).nodes(2);
+        let handle = cluster.register("b", "s");
+        put(&handle, 7);
+        cluster.settle();
+        let only = Filter::sensor(SensorId::new("s").unwrap());
+        let mut last = cluster.subscribe("a", &only, with(Start::Last(2)));
+        let mut since = cluster.subscribe("a", &only, with(Start::Since(cluster.now())));
+        cluster.run_for(i64::try_from(seed).unwrap() * 10);
+        put(&handle, 1);
+        cluster.settle();
+        put(&handle, 1);
+        drop(handle);
+        cluster.settle();
+        let came = got(&mut last).remove("s").unwrap();
+        let numbers = [["=6", "=7", "8", "9", "9."].as_slice(), &["=7", "=8", "9", "9."]];
+        assert!(numbers.contains(&&*came.iter().map(String::as_str).collect::<Vec<_>>()), "{came:?}");
+        let came = got(&mut since).remove("s").unwrap();
+        assert_eq!(came.iter().map(|told| told.trim_start_matches('=')).collect::<Vec<_>>(), ["8", "9", "9."]);
+        assert!(last.ledger().is_exact() && since.ledger().is_exact());
+    }
+}
+
+#[test]
+fn a_node_that_leaves_the_cluster_waits_for_no_start() {
+    let mut cluster = Cluster::seed(8).nodes(2);
+    let own = cluster.register("a", "own");
+    cluster.settle();
+    cluster.cut("a", "b");
+    let mut reader = cluster.subscribe("a", &Filter::all(), with(Start::Last(2)));
+    put(&own, 1);
+    cluster.run_for(1_000);
+    assert!(got(&mut reader).is_empty(), "b was asked");
+    cluster.engine("a").switch(Mode::Local);
+    assert_eq!(got(&mut reader)["own"], ["1"]);
 }

@@ -56,7 +56,7 @@ fn samples() -> Vec<Message<'static>> {
         Message::Ask(4, question),
         Message::Answer(4, b"inside"),
         Message::StartAsk(StartAsk { id: 1, shard: 2, interest: 3, from: -4, last: 5, filter }),
-        Message::StartPart(StartPart { id: 1, shard: 2, shards: 3, part: 4, parts: 5, body: b"inside" }),
+        Message::StartPart(StartPart { id: 1, answer: 9, shard: 2, shards: 3, part: 4, parts: 5, body: b"inside" }),
         Message::Bye,
         Message::Leave,
     ]

@@ -24,6 +24,11 @@ impl Losses {
         self.standing == 0 && self.ends.is_empty()
     }
 
+    /// How many ends are kept.
+    pub(super) fn ends(&self) -> usize {
+        self.ends.len()
+    }
+
     pub(super) fn holds(&self, series: u32) -> bool {
         self.place(series).is_some() || self.ends.contains_key(&series)
     }

@@ -10,9 +10,12 @@ use super::starting::{Early, Starting};
 use super::taken::{Taken, Wait};
 use crate::fault::{self, Fault};
 use crate::history::Sample;
-use crate::reading::{Micros, Seq, Series, Value};
+use crate::reading::{GapReason, Micros, Seq, Series, Value};
 use crate::row::{self, Row};
 
+/// Series that may end while their reader stands still, beyond what the queue holds; one more closes the queue, since each
+/// is told and takes memory until then. The queue of a link ends with the node that stands still.
+pub(super) const ENDS_MAX: usize = 1 << 20;
 /// Rows looked at for one that may be dropped before a lossless one.
 const LOSSLESS_SCAN: usize = 64;
 
@@ -465,8 +468,8 @@ impl Queue {
         self.release_early(later, now);
     }
 
-    pub(super) fn offer_history(&mut self, series: u32, samples: &[Sample], position: Seq) {
-        let Some((later, now)) = self.begin(series, position) else { return };
+    pub(super) fn offer_history(&mut self, series: u32, samples: &[Sample], position: Seq) -> bool {
+        let Some((later, now)) = self.begin(series, position) else { return false };
         for (at, sample) in samples.iter().enumerate() {
             self.ledger.offered += 1;
             let row = Row::reading(series, sample);
@@ -476,6 +479,7 @@ impl Queue {
             self.enqueue_start(row, value, if is_last { position } else { sample.seq });
         }
         self.release_early(later, now);
+        true
     }
 
     /// Begins a series, unless that or the queue's end came before; what came live that its start does not hold.
@@ -498,6 +502,9 @@ impl Queue {
         }
         self.release_held(end.series);
         self.tell(end);
+        if self.losses.ends() > ENDS_MAX && self.contract.reason == GapReason::Overflow {
+            self.close();
+        }
     }
 
     /// Takes a gap that the hop before told, or an end, into the order of the queue. Both have the same bound as readings.

@@ -47,6 +47,9 @@ impl Starting {
         let is_held =
             |row: &Row| row.end_reason().is_none() && position >= if row.is_gap() { row.slot } else { row.seq };
         early.retain(|(row, _)| !is_held(row));
+        // Of a gap the start may hold a part.
+        let gaps = early.iter_mut().filter(|(row, _)| row.is_gap());
+        gaps.for_each(|(row, _)| row.seq = row.seq.max(position + 1));
         Some(early)
     }
 

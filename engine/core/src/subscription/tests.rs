@@ -405,6 +405,26 @@ fn an_end_comes_last_whatever_overflows() {
 }
 
 #[test]
+fn a_reader_that_stands_still_while_too_many_series_end_is_closed_and_still_told() {
+    let subscription = Subscription::new(contract(Overflow::DropOldest, 8));
+    let x = series("x");
+    let mut ended = 0;
+    while !subscription.is_closed() {
+        let number = subscription.enroll(&x, Want::EVERY);
+        put(&subscription, number, 1);
+        subscription.end(number, 1, EndReason::Unregistered);
+        subscription.retire(number);
+        ended += 1;
+        assert!(ended < queue::ENDS_MAX + 100);
+    }
+    let (mut taken, mut told) = (Taken::default(), 0);
+    subscription.take(&mut taken, usize::MAX);
+    taken.drain(|item| told += usize::from(item.row.end_reason().is_some()));
+    assert_eq!((told, ended > queue::ENDS_MAX), (ended, true));
+    assert!(subscription.ledger().is_exact());
+}
+
+#[test]
 fn what_a_contract_holds_back_comes_before_the_end() {
     let want = with(Pace::Interval(1_000), Deadband::None, 0);
     let subscription = Subscription::new(Contract { want, ..Contract::default() });

@@ -167,6 +167,9 @@ impl Engine {
         drop(ownership);
         self.effects(effects);
         self.mode.store(mode as u8, Ordering::Release);
+        if mode == Mode::Local {
+            self.end_starts();
+        }
         if (mode == Mode::Local) != (before == Mode::Local) {
             self.transport.announce(mode != Mode::Local);
         }

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use senza_core::codec::{self, Message, StartAsk, StartPart};
@@ -52,9 +53,11 @@ struct Waiting {
     last: u32,
     /// The shard that is asked for.
     shard: u16,
-    /// The parts of it that came.
+    /// The parts of it that came of one answer.
     came: BTreeSet<u16>,
+    answer: u64,
     asked: Option<Micros>,
+    /// When anything of it came last, at first when it began.
     begun: Micros,
 }
 
@@ -90,6 +93,7 @@ impl Engine {
                 last,
                 shard: 0,
                 came: BTreeSet::new(),
+                answer: 0,
                 asked: None,
                 begun,
             };
@@ -104,6 +108,10 @@ impl Engine {
         let mut starts = self.starts.lock();
         if starts.waiting.is_empty() {
             return Micros::MAX;
+        }
+        if self.interest_changed.load(Ordering::Acquire) {
+            // The next tick tells it first.
+            return now;
         }
         let interest = self.interest.lock().version;
         let mut ended = Vec::new();
@@ -147,7 +155,12 @@ impl Engine {
         let Some(waiting) = starts.waiting.get_mut(&part.id).filter(|waiting| waiting.shard == part.shard) else {
             return;
         };
+        if waiting.answer != part.answer {
+            // Another answer may be cut at other series.
+            (waiting.answer, waiting.came) = (part.answer, BTreeSet::new());
+        }
         waiting.came.insert(part.part);
+        (waiting.asked, waiting.begun) = (Some(now), now);
         if waiting.came.len() < usize::from(part.parts) {
             return;
         }
@@ -171,6 +184,15 @@ impl Waiting {
     }
 }
 
+impl Engine {
+    /// Waits for no other node any more: this one leaves.
+    pub(super) fn end_starts(&self) {
+        let mut starts = self.starts.lock();
+        let waiting = std::mem::take(&mut starts.waiting);
+        starts.end(waiting.into_values().map(|waiting| waiting.subscription).collect());
+    }
+}
+
 impl Starts {
     /// Lets subscriptions go live that wait for no other node any more.
     fn end(&self, ended: Vec<Arc<Subscription>>) {
@@ -188,12 +210,13 @@ impl Engine {
     /// Answers what is kept of the series that match, where the asker's interest is held here; else it asks again.
     pub(super) fn answer_start(&self, life: &Life, ask: &StartAsk) {
         let held = self.relay.outgoing(&life.node).filter(|link| link.life == *life).map_or(0, |link| link.interest());
-        if held < ask.interest {
+        if held < ask.interest.max(1) {
             return;
         }
         let (kept, shards) = self.kept(ask);
+        let answer = self.clock.steady().unsigned_abs();
         for (part, parts, body) in parts_of(&kept) {
-            let part = StartPart { id: ask.id, shard: ask.shard, shards, part, parts, body: &body };
+            let part = StartPart { id: ask.id, answer, shard: ask.shard, shards, part, parts, body: &body };
             let message = codec::encode(self.me.incarnation, &Message::StartPart(part));
             self.transport.send(&life.node, Class::Bulk, Bytes::from(message));
         }

@@ -35,12 +35,13 @@ impl Engine {
                 link.lock().start(&named, filter, &subscription, &self.fanout);
             }
         }
+        self.readers.lock().insert(id);
+        self.paces.fetch_or(contract.want.may_hold_back(), Ordering::AcqRel);
+        // Before a start is waited for: it is asked for under an interest that this is part of.
+        self.wake_for(&self.interest_changed);
         if !self.await_starts(&subscription, filter) {
             subscription.started();
         }
-        self.readers.lock().insert(id);
-        self.paces.fetch_or(contract.want.may_hold_back(), Ordering::AcqRel);
-        self.wake_for(&self.interest_changed);
         self.demands_may_differ();
         Ok((id, subscription))
     }

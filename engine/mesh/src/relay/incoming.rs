@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use senza_core::directory::PARTITIONS;
 use senza_core::error::Result;
 use senza_core::fanout::{Fanout, Outbox, Target, Watchers};
-use senza_core::frame::{Entry, Frame};
+use senza_core::frame::{Entry, Frame, NUMBER_MAX};
 use senza_core::hash::partition_of;
 use senza_core::history::Sample;
 use senza_core::reading::EndReason;
@@ -331,6 +331,10 @@ impl Incoming {
             return false;
         }
         row.seq = slot.base.wrapping_add(row.seq);
+        if row.seq > NUMBER_MAX {
+            self.counts.refused += 1;
+            return true;
+        }
         let state = slot.state.checked_sub(1).and_then(|at| self.states.get_mut(at as usize)?.as_mut());
         let mut ready = |state: &mut State| state.ready(local, outbox) || row.end_reason().is_some();
         let Some(state) = state.and_then(|state| ready(state).then_some(state)) else {
@@ -384,8 +388,8 @@ impl Incoming {
             if state.ready(local, &mut outbox)
                 && let Some(number) = state.watchers.number_in(subscription)
             {
-                subscription.offer_history(number, &samples, position);
-                if position > state.last {
+                let began = subscription.offer_history(number, &samples, position);
+                if began && position > state.last {
                     state.begun.push((subscription.clone(), position));
                 }
             }
@@ -464,6 +468,7 @@ impl State {
         // A narrow subscription leaves no trace in the fanout's log.
         self.watchers.reset();
         fanout.resolve(&self.series, &mut self.watchers);
+        self.begun.retain(|(subscription, _)| self.watchers.number_in(subscription).is_some());
         if self.watchers.list().is_empty() {
             self.last = 0;
             self.latest = None;
@@ -499,7 +504,9 @@ impl State {
         for (subscription, position) in &self.begun {
             if let Some(number) = self.watchers.number_in(subscription).filter(|_| next > position + 1) {
                 outbox.flush();
-                subscription.tell(number, position + 1, next - 1, GapReason::Link);
+                // The highest number stands for an end that nobody knows.
+                let to = if next == Seq::MAX { next } else { next - 1 };
+                subscription.tell(number, position + 1, to, GapReason::Link);
             }
         }
     }
@@ -509,6 +516,7 @@ impl State {
             self.tell_begun(position + 1, outbox);
             self.last = position;
             self.deliver_start(row, value, position, outbox);
+            self.begun.retain(|(_, begun)| *begun > position);
         } else if position <= self.last {
             // After a loss before anything was heard, the gap came first.
             if self.latest.is_none() {
@@ -526,8 +534,14 @@ impl State {
     fn deliver_start(&mut self, row: Row, value: Option<Value>, position: Seq, outbox: &mut Outbox) {
         // What was gathered for these queues came before.
         outbox.flush();
-        for target in self.watchers.list().iter().filter(|target| target.subscription().contract().start != Start::Live)
-        {
+        let takes = |target: &&Target| match target.subscription().contract().start {
+            Start::Live => false,
+            Start::Latest => true,
+            // Who began with what is kept has it; who asked nobody, as the owner was not there yet, begins with this.
+            Start::Last(_) => self.begun_at(target) == 0,
+            Start::Since(from) => self.begun_at(target) == 0 && row.source_time >= from,
+        };
+        for target in self.watchers.list().iter().filter(takes) {
             target.subscription().offer_start(row.of(target.series()), value.clone(), position);
         }
         self.keep(row.plain(), value);
@@ -549,13 +563,17 @@ impl State {
         }
         self.last = to;
         self.tell(from, to, row.gap_reason().unwrap_or(GapReason::Link), outbox);
+        self.begun.retain(|(_, position)| *position > to);
     }
 
     /// Nothing more of the series comes. What was refused of it, or lost, is told before.
     fn end(&mut self, row: Row, reason: EndReason, lossy: bool, outbox: &mut Outbox) {
         // Who begins to read now gets nothing of it.
         self.latest = None;
-        if self.last == 0 || row.seq < self.last {
+        if self.last == 0 {
+            return self.end_begun(row.seq, reason, outbox);
+        }
+        if row.seq < self.last {
             return;
         }
         let why = if self.fenced { GapReason::Beaten } else { GapReason::Link };
@@ -565,10 +583,22 @@ impl State {
         self.watchers.end(row.seq, reason);
     }
 
+    /// The end, where nothing was heard but starts.
+    fn end_begun(&mut self, last: Seq, reason: EndReason, outbox: &mut Outbox) {
+        self.tell_begun(last + 1, outbox);
+        for (subscription, _) in self.begun.drain(..) {
+            if let Some(number) = self.watchers.number_in(&subscription) {
+                subscription.end(number, last, reason);
+            }
+        }
+    }
+
     /// Whatever comes of the series after this, its readers have missed an unknown part.
     fn give_up(&mut self, fanout: &Fanout) {
         self.resolve(fanout);
-        if self.last != 0 {
+        if self.last == 0 {
+            self.tell_begun(Seq::MAX, &mut Outbox::default());
+        } else if self.last != Seq::MAX {
             self.tell(self.last + 1, Seq::MAX, GapReason::Link, &mut Outbox::default());
         }
     }
@@ -583,8 +613,11 @@ impl State {
             return self.tell(self.last + 1, next - 1, reason, outbox);
         }
         for target in self.watchers.list().iter().filter(|target| target.wants_every()) {
-            outbox.flush();
-            target.subscription().tell(target.series(), self.last + 1, next - 1, GapReason::Relay);
+            let from = self.last.max(self.begun_at(target)) + 1;
+            if from < next {
+                outbox.flush();
+                target.subscription().tell(target.series(), from, next - 1, GapReason::Relay);
+            }
         }
     }
 
