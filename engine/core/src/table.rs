@@ -47,7 +47,7 @@ pub use self::named::NamedPoint;
 /// Bounds of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct TableLimits {
-    /// Lock shards, rounded up to a power of two, at most 65,536.
+    /// Lock shards, rounded up to a power of two, at most 32,768.
     pub shards: usize,
     /// Most sensors; one more is refused.
     pub sensors_max: usize,
@@ -167,7 +167,7 @@ pub struct Table<W> {
 impl<W: Default> Table<W> {
     /// An empty table. `seed` seeds the hash of ids: unpredictable in production, fixed in simulation.
     pub fn new(limits: TableLimits, seed: u64) -> Self {
-        let count = limits.shards.clamp(1, 1 << 16).next_power_of_two();
+        let count = limits.shards.clamp(1, 1 << 15).next_power_of_two();
         let shard = |_| CachePadded::new(Mutex::new(Shard::new(limits.history_max)));
         let hasher = SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_random());
         // Shards fill unevenly, by about the square root of their mean: some slack, so that the bound is the table's.

@@ -18,6 +18,9 @@ use senza_core::Micros;
 const LATENCY_MAX_US: u64 = 3_600_000_000;
 /// Decimal digits that a recorded latency keeps.
 const DIGITS: u8 = 2;
+/// Readings looked at per frame that is sent and per batch that a reader takes; each stands for as many as there are to
+/// one of them.
+pub const SAMPLES: usize = 64;
 /// Exchanges that an offset is chosen from.
 const EXCHANGES: usize = 8;
 

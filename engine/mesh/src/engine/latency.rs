@@ -7,10 +7,7 @@ use senza_core::subscription::Taken;
 use senza_core::{Life, NodeName};
 
 use super::Engine;
-use crate::latency::{ClockOffset, Hop, Latency};
-
-/// Readings looked at per batch that a reader takes; each stands for as many as there are to one of them.
-const SAMPLES: usize = 64;
+use crate::latency::{ClockOffset, Hop, Latency, SAMPLES};
 
 /// What the readers of a node saw, and what is known of the other nodes' clocks.
 #[derive(Default)]

@@ -193,8 +193,8 @@ impl Engine {
         refused
     }
 
-    /// Takes many readings by ids, for whoever has no handles: sorted by shard, so that it costs a third of putting them
-    /// singly. Answers those that were refused, by their place in `points`; order is kept per series. Otherwise as
+    /// Takes many readings by ids, for whoever has no handles: sorted by shard, so that it costs about half of putting
+    /// them singly. Answers those that were refused, by their place in `points`; order is kept per series. Otherwise as
     /// [`put_many`](Self::put_many).
     pub fn put_many_by_id(&self, points: &[NamedPoint<'_>]) -> Vec<(usize, Error)> {
         if points.iter().any(|point| point.value.check().is_err()) {

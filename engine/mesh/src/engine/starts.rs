@@ -18,7 +18,7 @@ use senza_core::subscription::{Start, Subscription};
 use senza_core::table::Table;
 use senza_core::{Delivery, Filter, Life, Micros, Reading, Seq, Series};
 
-use super::Engine;
+use super::{Engine, Mode};
 use crate::counters::count;
 use crate::transport::Class;
 
@@ -79,7 +79,8 @@ impl Engine {
             lives.into_iter().filter(|life| *life != self.me && filter.may_match_node(&life.node)).collect();
         let begun = self.clock.steady();
         let mut starts = self.starts.lock();
-        if others.is_empty() || starts.waiting.len() + others.len() > STARTS_MAX {
+        // Under the lock: a node that leaves ends all that waits after it left.
+        if self.mode() == Mode::Local || others.is_empty() || starts.waiting.len() + others.len() > STARTS_MAX {
             return false;
         }
         for life in others {
@@ -167,7 +168,6 @@ impl Engine {
         if part.shard + 1 < part.shards {
             waiting.shard += 1;
             waiting.came.clear();
-            waiting.asked = Some(now);
             let ask = waiting.ask(part.id, self.interest.lock().version);
             self.send(&life.node, Class::Control, &Message::StartAsk(ask));
         } else {
@@ -175,21 +175,19 @@ impl Engine {
             starts.end(vec![subscription]);
         }
     }
+
+    /// Waits for no other node any more: this one leaves.
+    pub(super) fn end_starts(&self) {
+        let mut starts = self.starts.lock();
+        let waiting = std::mem::take(&mut starts.waiting);
+        starts.end(waiting.into_values().map(|waiting| waiting.subscription).collect());
+    }
 }
 
 impl Waiting {
     fn ask(&self, id: u64, interest: u64) -> StartAsk {
         let Self { shard, from, last, .. } = *self;
         StartAsk { id, shard, interest, from, last, filter: self.filter.clone() }
-    }
-}
-
-impl Engine {
-    /// Waits for no other node any more: this one leaves.
-    pub(super) fn end_starts(&self) {
-        let mut starts = self.starts.lock();
-        let waiting = std::mem::take(&mut starts.waiting);
-        starts.end(waiting.into_values().map(|waiting| waiting.subscription).collect());
     }
 }
 

@@ -489,7 +489,9 @@ impl State {
         for target in self.watchers.list().iter().filter(|target| row.seq > self.begun_at(target)) {
             outbox.add_row(target.subscription(), row.of(target.series()), value.as_ref());
         }
-        self.begun.retain(|(_, position)| *position > row.seq);
+        if !self.begun.is_empty() {
+            self.begun.retain(|(_, position)| *position > row.seq);
+        }
         self.keep(row, value);
     }
 

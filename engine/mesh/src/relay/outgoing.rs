@@ -12,7 +12,7 @@ use senza_core::{GapReason, Incarnation, Life, Micros, SensorId, Series};
 
 use super::{CREDIT_WINDOW, FRAME_BYTES, OUT_QUEUE_MAX};
 use crate::clock::Clock;
-use crate::latency::Latency;
+use crate::latency::{Latency, SAMPLES};
 
 /// A link without credit sends a frame all the same after so long: all that were on their way may be lost, and then
 /// nobody would ever grant more.
@@ -21,8 +21,6 @@ const PROBE_US: Micros = 200_000;
 /// [`PROOF_MAX_US`]: its number shows whether the last frame with rows came, which nothing else would.
 const PROOF_US: Micros = 250_000;
 const PROOF_MAX_US: Micros = 64_000_000;
-/// Readings of a frame whose latency is looked at.
-const SAMPLES: usize = 64;
 
 /// The sending side of one link.
 pub struct Outgoing {
