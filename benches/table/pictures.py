@@ -1,0 +1,201 @@
+"""Results as pictures (SVG): bars or curves with every contender, and whatever has to be read with them."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("svg")
+matplotlib.rcParams.update(
+    {
+        # Text stays text, and the same numbers make the same file.
+        "svg.fonttype": "none",
+        "svg.hashsalt": "senza",
+        "font.family": "sans-serif",
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "axes.axisbelow": True,
+        "figure.facecolor": "white",
+    }
+)
+
+from matplotlib import pyplot  # noqa: E402
+from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
+
+from . import told  # noqa: E402
+from .record import OURS, exponent, spread  # noqa: E402
+from .scenarios import Scenario  # noqa: E402
+
+# Ours stands out; a rival keeps its colour in all pictures.
+COLOURS = {
+    "senza": "#c2185b",
+    "zenoh": "#3b6fb6",
+    "nats": "#2f9e73",
+    "redis": "#a65d2e",
+    "mosquitto": "#7a7a7a",
+    "beam": "#7f56a8",
+    "dashmap": "#3b6fb6",
+    "papaya": "#2f9e73",
+    "scc": "#a65d2e",
+    "rwlock": "#7a7a7a",
+    "tokens": "#3b6fb6",
+    "crossbeam": "#3b6fb6",
+    "tokio": "#2f9e73",
+    "zenoh-drop": "#3b6fb6",
+    "zenoh-block": "#7a7a7a",
+}
+PANELS_MAX = 6
+
+
+def draw(about: Scenario, result: dict, folder: Path, caption: str) -> Path | None:
+    """Draws a scenario that wants a picture and has numbers; the file's name is the scenario's."""
+    wanted = about.picture
+    if not wanted or not any(point["contenders"] for point in result["points"]):
+        return None
+    axis = wanted["x"] if wanted["kind"] == "curve" else wanted["by"]
+    panels = _panels(about, result, axis)
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(max(7.5, 4.6 * len(panels)), 4.6), squeeze=False, sharey=True, layout="constrained"
+    )
+    for place, (title, points) in zip(axes[0], panels, strict=True):
+        _curves(place, about, points, axis) if wanted["kind"] == "curve" else _bars(place, about, points, axis)
+        if title:
+            place.set_title(title, fontsize=10)
+    axes[0][0].set_ylabel(f"{told.unit(about.metrics[0])} ({about.better} is better)")
+    figure.suptitle(_wrapped(about.what, 62 * max(len(panels), 1)), fontsize=11.5, fontweight="bold", x=0.01, ha="left")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    for place in axes[0][1:]:
+        for handle, label in zip(*place.get_legend_handles_labels(), strict=True):
+            if label not in labels:
+                handles, labels = [*handles, handle], [*labels, label]
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9,
+        title=caption, title_fontsize=7.5,
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{about.id}.svg"
+    figure.savefig(path, metadata={"Date": None, "Creator": None})
+    pyplot.close(figure)
+    # Lines of an SVG end with blanks, which a repository does not want.
+    path.write_text("\n".join(line.rstrip() for line in path.read_text().splitlines()) + "\n")
+    return path
+
+
+def _panels(about: Scenario, result: dict, axis: str) -> list[tuple[str, list[dict]]]:
+    """The points by the parameters that are no axis, with a title each."""
+    rest = [name for name in about.matrix if name != axis]
+    groups: dict[str, list[dict]] = {}
+    for point in result["points"]:
+        title = ", ".join(f"{name.replace('_', ' ')} {_at(point['params'].get(name))}" for name in rest)
+        groups.setdefault(title, []).append(point)
+    return list(groups.items())[:PANELS_MAX]
+
+
+def _bars(place, about: Scenario, points: list[dict], axis: str) -> None:
+    contenders = _present(about, points)
+    width, highest, lowest = 0.84 / max(len(contenders), 1), 0.0, float("inf")
+    for number, contender in enumerate(contenders):
+        for at, point in enumerate(points):
+            numbers = spread(point, contender, about.metrics[0])
+            if not numbers or numbers["median"] <= 0:
+                continue
+            x, value = at - 0.42 + width * (number + 0.5), numbers["median"]
+            highest, lowest = max(highest, value), min(lowest, value)
+            beyond = [[value - numbers["min"]], [numbers["max"] - value]]
+            first = at == next(i for i, p in enumerate(points) if spread(p, contender, about.metrics[0]))
+            place.bar(
+                x,
+                value,
+                width * 0.92,
+                yerr=beyond,
+                color=_colour(contender),
+                label=_name(contender) if first else None,
+                error_kw={"elinewidth": 0.8, "ecolor": "#333333", "capsize": 1.5},
+            )
+            place.annotate(
+                told.number(value),
+                (x, numbers["max"]),
+                textcoords="offset points",
+                xytext=(0, 3),
+                ha="center",
+                fontsize=7,
+                rotation=90 if len(contenders) * len(points) > 10 else 0,
+            )
+    place.set_xticks(range(len(points)), [_at(point["params"].get(axis)) for point in points])
+    place.set_xlabel(axis.replace("_", " "))
+    place.grid(axis="x", visible=False)
+    if highest / max(lowest, 1e-12) > 25:
+        place.set_yscale("log")
+        place.margins(y=0.2)
+    else:
+        place.margins(y=0.15)
+    _ticks(place.yaxis)
+
+
+def _curves(place, about: Scenario, points: list[dict], axis: str) -> None:
+    for contender in _present(about, points):
+        line = [(point["params"][axis], n) for point in points if (n := spread(point, contender, about.metrics[0]))]
+        line.sort(key=lambda entry: entry[0])
+        fitted = exponent([(x, numbers["median"]) for x, numbers in line])
+        grows = "" if fitted is None or len(about.matrix) > 1 else f"  ∝ {axis}^{fitted:.2f}"
+        xs = [x for x, _ in line]
+        place.plot(
+            xs,
+            [n["median"] for _, n in line],
+            marker="o",
+            markersize=4,
+            color=_colour(contender),
+            linewidth=2.2 if contender == OURS else 1.4,
+            label=f"{_name(contender)}{grows}",
+        )
+        place.fill_between(
+            xs,
+            [n["min"] for _, n in line],
+            [n["max"] for _, n in line],
+            color=_colour(contender),
+            alpha=0.15,
+            linewidth=0,
+        )
+    log = about.picture.get("log", "")
+    if "x" in log:
+        place.set_xscale("log")
+    if "y" in log:
+        place.set_yscale("log")
+    else:
+        place.set_ylim(bottom=0)
+    place.set_xlabel(axis.replace("_", " "))
+    _ticks(place.xaxis)
+    _ticks(place.yaxis)
+
+
+def _present(about: Scenario, points: list[dict]) -> list[str]:
+    return [c for c in about.contenders if any(spread(point, c, about.metrics[0]) for point in points)]
+
+
+def _ticks(axis) -> None:
+    axis.set_major_formatter(FuncFormatter(lambda value, _: told.number(value).replace(" ", "\u202f")))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _colour(contender: str) -> str:
+    return COLOURS.get(contender, "#b08900")
+
+
+def _name(contender: str) -> str:
+    return told.name(contender).replace("&lt;", "<").replace("&gt;", ">")
+
+
+def _at(value) -> str:
+    return told.number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else str(value)
+
+
+def _wrapped(text: str, width: int) -> str:
+    lines, line = [], ""
+    for word in text.split():
+        if line and len(line) + len(word) + 1 > width:
+            lines, line = [*lines, line], word
+        else:
+            line = f"{line} {word}".strip()
+    return "\n".join([*lines, line])
