@@ -102,9 +102,11 @@ class Bench:
                 raise ValueError(f"status {status}: {err.strip()[-600:]}")
             told = json.loads(out)
             for contender, pointers in scenario.pick.items():
-                metrics = {name: _picked(told, pointer) for name, pointer in pointers.items()}
-                metrics = {name: value for name, value in metrics.items() if value is not None}
-                _add(contenders, contender, {"metrics": metrics, "account": None, "details": {}})
+                picked = {name: _picked(told, pointer) for name, pointer in pointers.items()}
+                # A ratio of pairs comes with its interval: least, middle, most, as three rounds would.
+                for at in range(max((len(values) for values in picked.values()), default=0)):
+                    metrics = {name: values[at] for name, values in picked.items() if at < len(values)}
+                    _add(contenders, contender, {"metrics": metrics, "account": None, "details": {}})
             contenders.setdefault(OURS, {"rounds": [], "account": None, "details": {}})["details"] = {"all": told}
         except ValueError as error:
             self.failures.append(f"{scenario.id}: {scenario.program}: {error}")
@@ -200,8 +202,11 @@ def _add(contenders: dict, name: str, answer: dict) -> None:
         entry["account"] = {key: before.get(key, 0) + value for key, value in answer["account"].items()}
 
 
-def _picked(told, pointer: str) -> float | None:
-    """The number at a JSON pointer; a `*` stands for every part, of which the largest number counts."""
+def _picked(told, pointer: str) -> list[float]:
+    """The number at a JSON pointer, where `*` stands for every part, of which the largest counts.
+
+    For a ratio of pairs with its interval: the middle first, so that it also stands where other numbers have one round.
+    """
     found = [told]
     for part in pointer.strip("/").split("/"):
         parts = []
@@ -213,8 +218,11 @@ def _picked(told, pointer: str) -> float | None:
             elif isinstance(value, dict) and part in value:
                 parts.append(value[part])
         found = parts
+    intervals = [(value["ratio"], *value["interval_95"]) for value in found if isinstance(value, dict)]
+    if intervals:
+        return list(max(intervals))
     numbers = [value for value in found if isinstance(value, (int, float))]
-    return max(numbers) if numbers else None
+    return [max(numbers)] if numbers else []
 
 
 def _word(value) -> str:

@@ -143,8 +143,7 @@ def rows(kept: dict, goals: dict) -> dict:
             "better": goal["better"],
             "met": reached,
             "verdict": ("met" if reached else "missed")
-            + (", not in every round" if straddled and reached else "")
-            + (", but in some round" if straddled and not reached else ""),
+            + (" by the median; the spread straddles it" if straddled else ""),
             "scenario": goal["scenario"],
             "at": scenario["at"],
             "commit": scenario["commit"],

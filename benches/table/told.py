@@ -61,7 +61,7 @@ def goals(kept: dict) -> str:
         sign = "≥" if row["better"] == "higher" else "≤"
         beaten = f"{name(best)} {number(of_rivals[best]['value'])}" if best else "–"
         lines.append(
-            f"| {id} | {row['what']} | **{number(ours['value'])}** {ours['unit']} ({_range(ours)}) "
+            f"| {id} | {row['what']} | **{_with_range(ours | {'median': ours['value']})}** {ours['unit']} "
             f"| {beaten} | {_times(row)} "
             f"| {others or '–'} | {sign} {number(row['target'])} | {row['verdict']} |"
         )
@@ -111,7 +111,7 @@ def scenario(about: Scenario, result: dict) -> str:
 
 def _cell(point: dict, contender: str, metric: str) -> str:
     numbers = spread(point, contender, metric)
-    return f"{number(numbers['median'])} ({_range(numbers)})" if numbers else "–"
+    return _with_range(numbers) if numbers else "–"
 
 
 def _best(point: dict, contenders: list[str], metric: str, better: str) -> str:
@@ -124,7 +124,7 @@ def _best(point: dict, contenders: list[str], metric: str, better: str) -> str:
         return "–"
     best = (max if better == "higher" else min)(rivals)[1]
     told = ratios(point, best, metric)
-    return f"{number(told['median'])} ({_range(told)}) {name(best)}" if told else "–"
+    return f"{_with_range(told)} {name(best)}" if told else "–"
 
 
 def _more(about: Scenario, result: dict, contenders: list[str]) -> list[str]:
@@ -186,9 +186,9 @@ def _clauses(about: Scenario, contenders: list[str]) -> list[str]:
     return lines
 
 
-def _range(numbers: dict) -> str:
-    least, most = number(numbers["min"]), number(numbers["max"])
-    return least if least == most else f"{least}–{most}"
+def _with_range(numbers: dict) -> str:
+    middle, least, most = (number(numbers[key]) for key in ("median", "min", "max"))
+    return middle if least == most else f"{middle} ({least}–{most})"
 
 
 def _times(row: dict) -> str:
