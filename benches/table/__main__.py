@@ -120,6 +120,7 @@ def _show(kept: dict, scenarios: list[Scenario], path: Path, docs: bool) -> None
         "medians of the rounds, from least to most"
     )
     folder = ROOT / "docs/pictures" if docs else path.parent / "pictures"
+    pictures.overview(kept["rows"], folder, caption)
     drawn = {}
     for scenario in scenarios:
         if picture := pictures.draw(scenario, kept["scenarios"][scenario.id], folder, caption):
@@ -143,7 +144,8 @@ def _into_docs(kept: dict, scenarios: list[Scenario], drawn: dict, path: Path) -
     pictures = [f"![{scenario.what}](pictures/{scenario.id}.svg)" for scenario in scenarios if scenario.id in drawn]
     link = f"All points and accounts, and what each rival does not do: [{path.stem}]"
     link += f"(../{path.with_suffix('.md').relative_to(ROOT)})."
-    written = "\n\n".join([_about(kept), told.goals(kept), link, *pictures])
+    overview = "![senza beside the best rival of each row](pictures/rows.svg)"
+    written = "\n\n".join([_about(kept), overview, told.goals(kept), link, *pictures])
     page.write_text(f"{text.split(BEGIN)[0]}{BEGIN}\n{written}\n{END}{text.split(END)[1]}")
 
 

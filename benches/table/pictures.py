@@ -54,7 +54,7 @@ def draw(about: Scenario, result: dict, folder: Path, caption: str) -> Path | No
     wanted = about.picture
     if not wanted or not any(point["contenders"] for point in result["points"]):
         return None
-    axis = wanted["x"] if wanted["kind"] == "curve" else wanted["by"]
+    axis = wanted["x"] if wanted["kind"] == "curve" else wanted.get("by", "")
     panels = _panels(about, result, axis)
     figure, axes = pyplot.subplots(
         1, len(panels), figsize=(max(7.5, 4.6 * len(panels)), 4.6), squeeze=False, sharey=True, layout="constrained"
@@ -74,8 +74,41 @@ def draw(about: Scenario, result: dict, folder: Path, caption: str) -> Path | No
         handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9,
         title=caption, title_fontsize=7.5,
     )  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{about.id}.svg"
+    return _saved(figure, folder / f"{about.id}.svg")
+
+
+def overview(rows: dict, folder: Path, caption: str) -> Path | None:
+    """All rows that have a rival: how many times better senza is than the best of them, and which goals are met."""
+    shown = [(id, row) for id, row in rows.items() if row["ratio"]]
+    if not shown:
+        return None
+    shown.reverse()
+    better = [row["ratio"] if row["better"] == "higher" else 1 / row["ratio"] for _, row in shown]
+    figure, place = pyplot.subplots(figsize=(8.5, 0.36 * len(shown) + 1.6), layout="constrained")
+    colours = [COLOURS[OURS] if times >= 1 else "#7a7a7a" for times in better]
+    place.barh(range(len(shown)), [times - 1 for times in better], left=1, color=colours, height=0.66)
+    for at, ((_, row), times) in enumerate(zip(shown, better, strict=True)):
+        sign = "✓" if row["met"] else "✗"
+        text = (
+            f"{told.number(times)}× {_name(row['best_rival'])}   {sign} goal {told.number(row['target'])} {row['unit']}"
+        )
+        place.annotate(
+            text, (max(times, 1), at), textcoords="offset points", xytext=(4, 0), va="center", fontsize=8
+        )  # fmt: skip
+    place.set_yticks(range(len(shown)), [id for id, _ in shown])
+    place.set_xscale("log")
+    place.axvline(1, color="#333333", linewidth=1)
+    place.set_xlim(min(0.3, *better) * 0.8, max(better) * 40)
+    place.set_xlabel("times better than the best rival of the row (left of 1: the rival is better)")
+    place.grid(axis="y", visible=False)
+    _ticks(place.xaxis)
+    figure.suptitle("senza beside the best rival of each row", fontsize=11.5, fontweight="bold", x=0.01, ha="left")
+    figure.text(0.99, 0.01, caption, fontsize=7, color="#666666", ha="right")
+    return _saved(figure, folder / "rows.svg")
+
+
+def _saved(figure, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None, "Creator": None})
     pyplot.close(figure)
     # Lines of an SVG end with blanks, which a repository does not want.
@@ -94,43 +127,47 @@ def _panels(about: Scenario, result: dict, axis: str) -> list[tuple[str, list[di
 
 
 def _bars(place, about: Scenario, points: list[dict], axis: str) -> None:
-    contenders = _present(about, points)
-    width, highest, lowest = 0.84 / max(len(contenders), 1), 0.0, float("inf")
+    metric, contenders = about.metrics[0], _present(about, points)
+    # Of one point, each contender stands by its own name; of several, in groups.
+    alone = len(points) == 1
+    width = 0.84 / max(1 if alone else len(contenders), 1)
+    heights, named = [], set()
     for number, contender in enumerate(contenders):
         for at, point in enumerate(points):
-            numbers = spread(point, contender, about.metrics[0])
+            numbers = spread(point, contender, metric)
             if not numbers or numbers["median"] <= 0:
                 continue
-            x, value = at - 0.42 + width * (number + 0.5), numbers["median"]
-            highest, lowest = max(highest, value), min(lowest, value)
-            beyond = [[value - numbers["min"]], [numbers["max"] - value]]
-            first = at == next(i for i, p in enumerate(points) if spread(p, contender, about.metrics[0]))
+            x, value = (number if alone else at - 0.42 + width * (number + 0.5)), numbers["median"]
+            heights.append(value)
             place.bar(
                 x,
                 value,
                 width * 0.92,
-                yerr=beyond,
+                yerr=[[value - numbers["min"]], [numbers["max"] - value]],
                 color=_colour(contender),
-                label=_name(contender) if first else None,
+                label=None if contender in named else _name(contender),
                 error_kw={"elinewidth": 0.8, "ecolor": "#333333", "capsize": 1.5},
             )
+            named.add(contender)
             place.annotate(
-                told.number(value),
+                told.number(value).replace(" ", "\u202f"),
                 (x, numbers["max"]),
                 textcoords="offset points",
                 xytext=(0, 3),
                 ha="center",
                 fontsize=7,
-                rotation=90 if len(contenders) * len(points) > 10 else 0,
+                rotation=90 if len(contenders) * len(points) > 8 and not alone else 0,
             )
-    place.set_xticks(range(len(points)), [_at(point["params"].get(axis)) for point in points])
-    place.set_xlabel(axis.replace("_", " "))
-    place.grid(axis="x", visible=False)
-    if highest / max(lowest, 1e-12) > 25:
-        place.set_yscale("log")
-        place.margins(y=0.2)
+    if alone:
+        place.set_xticks(range(len(contenders)), [_name(contender) for contender in contenders])
     else:
-        place.margins(y=0.15)
+        place.set_xticks(range(len(points)), [_at(point["params"].get(axis)) for point in points])
+        place.set_xlabel(axis.replace("_", " "))
+    place.grid(axis="x", visible=False)
+    wide = heights and max(heights) / min(heights) > 25
+    if wide:
+        place.set_yscale("log")
+    place.margins(y=0.25 if wide else 0.16)
     _ticks(place.yaxis)
 
 
