@@ -92,7 +92,7 @@ end
 
 [family | _] = System.argv()
 # The nodes that are started later are given what is compiled here.
-code = Enum.flat_map(["node", "histogram", family], &Code.compile_file("#{&1}.exs", __DIR__))
+code = Enum.flat_map(["node", "bus", "histogram", "readings", "pace", family], &Code.compile_file("#{&1}.exs", __DIR__))
 :persistent_term.put(:code, code)
 Main.run(System.argv())
 System.halt(0)
