@@ -7,7 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from . import record, told
+from . import record, scaling, told
 from .measure import ROOT, Bench, say
 from .scenarios import Scenario, Wrong, chosen, load, load_rows
 
@@ -146,6 +146,10 @@ def _into_docs(kept: dict, scenarios: list[Scenario], drawn: dict, path: Path) -
     link += f"(../{path.with_suffix('.md').relative_to(ROOT)})."
     overview = "![senza beside the best rival of each row](pictures/rows.svg)"
     written = "\n\n".join([_about(kept), overview, told.goals(kept), link, *pictures])
+    try:
+        scaling.put_into(ROOT / "docs/SCALING.md", scaling.tables(record.points(kept)))
+    except ValueError as missing:
+        say(f"docs/SCALING.md stays as it is: {missing}")
     page.write_text(f"{text.split(BEGIN)[0]}{BEGIN}\n{written}\n{END}{text.split(END)[1]}")
 
 

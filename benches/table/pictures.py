@@ -22,7 +22,7 @@ matplotlib.rcParams.update(
 )
 
 from matplotlib import pyplot  # noqa: E402
-from matplotlib.ticker import FuncFormatter, NullFormatter  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: E402
 
 from . import told  # noqa: E402
 from .record import OURS, exponent, spread  # noqa: E402
@@ -54,26 +54,44 @@ def draw(about: Scenario, result: dict, folder: Path, caption: str) -> Path | No
     wanted = about.picture
     if not wanted or not any(point["contenders"] for point in result["points"]):
         return None
-    axis = wanted["x"] if wanted["kind"] == "curve" else wanted.get("by", "")
-    panels = _panels(about, result, axis)
+    curve = wanted["kind"] == "curve"
+    axis = wanted["x"] if curve else wanted.get("by", "")
+    metrics = wanted.get("metrics", about.metrics[:1])
+    panels = [(metric, *panel) for metric in metrics for panel in _panels(about, result, axis)][:PANELS_MAX]
     figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(max(7.5, 4.6 * len(panels)), 4.6), squeeze=False, sharey=True, layout="constrained"
+        1,
+        len(panels),
+        figsize=(max(7.5, 4.4 * len(panels)), 4.6),
+        squeeze=False,
+        sharey=len(metrics) == 1,
+        layout="constrained",
     )
-    for place, (title, points) in zip(axes[0], panels, strict=True):
-        _curves(place, about, points, axis) if wanted["kind"] == "curve" else _bars(place, about, points, axis)
+    for number, (place, (metric, title, points)) in enumerate(zip(axes[0], panels, strict=True)):
+        (_curves if curve else _bars)(place, about, metric, points, axis)
         if title:
             place.set_title(title, fontsize=10)
-    axes[0][0].set_ylabel(f"{told.unit(about.metrics[0])} ({about.better} is better)")
-    figure.suptitle(_wrapped(about.what, 62 * max(len(panels), 1)), fontsize=11.5, fontweight="bold", x=0.01, ha="left")
+        if number == 0:
+            place.set_ylabel(f"{told.unit(metric)} ({about.better} is better)")
+        elif len(metrics) > 1:
+            place.set_ylabel(told.unit(metric))
+    figure.suptitle(
+        _wrapped(about.what, max(78, 46 * len(panels))), fontsize=11.5, fontweight="bold", x=0.01, ha="left"
+    )
     handles, labels = axes[0][0].get_legend_handles_labels()
     for place in axes[0][1:]:
         for handle, label in zip(*place.get_legend_handles_labels(), strict=True):
             if label not in labels:
                 handles, labels = [*handles, handle], [*labels, label]
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False, fontsize=9,
-        title=caption, title_fontsize=7.5,
-    )  # fmt: skip
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(labels), 4),
+        frameon=False,
+        fontsize=9,
+        title=caption,
+        title_fontsize=7.5,
+    )
     return _saved(figure, folder / f"{about.id}.svg")
 
 
@@ -126,8 +144,8 @@ def _panels(about: Scenario, result: dict, axis: str) -> list[tuple[str, list[di
     return list(groups.items())[:PANELS_MAX]
 
 
-def _bars(place, about: Scenario, points: list[dict], axis: str) -> None:
-    metric, contenders = about.metrics[0], _present(about, points)
+def _bars(place, about: Scenario, metric: str, points: list[dict], axis: str) -> None:
+    contenders = _present(about, metric, points)
     # Of one point, each contender stands by its own name; of several, in groups.
     alone = len(points) == 1
     width = 0.84 / max(1 if alone else len(contenders), 1)
@@ -171,21 +189,19 @@ def _bars(place, about: Scenario, points: list[dict], axis: str) -> None:
     _ticks(place.yaxis)
 
 
-def _curves(place, about: Scenario, points: list[dict], axis: str) -> None:
-    for contender in _present(about, points):
-        line = [(point["params"][axis], n) for point in points if (n := spread(point, contender, about.metrics[0]))]
+def _curves(place, about: Scenario, metric: str, points: list[dict], axis: str) -> None:
+    for contender in _present(about, metric, points):
+        line = [(point["params"][axis], n) for point in points if (n := spread(point, contender, metric))]
         line.sort(key=lambda entry: entry[0])
         fitted = exponent([(x, numbers["median"]) for x, numbers in line])
-        grows = "" if fitted is None or len(about.matrix) > 1 else f"  ∝ {axis}^{fitted:.2f}"
-        xs = [x for x, _ in line]
         place.plot(
-            xs,
-            [n["median"] for _, n in line],
+            xs := [x for x, _ in line],
+            ys := [numbers["median"] for _, numbers in line],
             marker="o",
             markersize=4,
             color=_colour(contender),
             linewidth=2.2 if contender == OURS else 1.4,
-            label=f"{_name(contender)}{grows}",
+            label=_name(contender),
         )
         place.fill_between(
             xs,
@@ -195,6 +211,18 @@ def _curves(place, about: Scenario, points: list[dict], axis: str) -> None:
             alpha=0.15,
             linewidth=0,
         )
+        if fitted is not None:
+            place.annotate(
+                f"∝ {axis}^{fitted:.2f}",
+                (xs[-1], ys[-1]),
+                textcoords="offset points",
+                xytext=(4, 0),
+                fontsize=7.5,
+                color=_colour(contender),
+                va="center",
+            )
+    # Room for the exponents.
+    place.margins(x=0.2)
     log = about.picture.get("log", "")
     if "x" in log:
         place.set_xscale("log")
@@ -207,11 +235,14 @@ def _curves(place, about: Scenario, points: list[dict], axis: str) -> None:
     _ticks(place.yaxis)
 
 
-def _present(about: Scenario, points: list[dict]) -> list[str]:
-    return [c for c in about.contenders if any(spread(point, c, about.metrics[0]) for point in points)]
+def _present(about: Scenario, metric: str, points: list[dict]) -> list[str]:
+    return [c for c in about.contenders if any(spread(point, c, metric) for point in points)]
 
 
 def _ticks(axis) -> None:
+    if axis.get_scale() == "log":
+        least, most = sorted(axis.get_view_interval())
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if most / max(least, 1e-12) < 200 else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: told.number(value).replace(" ", "\u202f")))
     axis.set_minor_formatter(NullFormatter())
 

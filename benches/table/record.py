@@ -151,6 +151,18 @@ def rows(kept: dict, goals: dict) -> dict:
     return told
 
 
+def points(kept: dict) -> list[dict]:
+    """All measured points of a day, flat: `{"scenario", "contender", "params", "metrics": {name: median}}`."""
+    flat = []
+    for id, scenario in kept["scenarios"].items():
+        for point in scenario["points"]:
+            for contender, entry in point["contenders"].items():
+                names = sorted({name for numbers in entry["rounds"] for name in numbers})
+                metrics = {name: spread(point, contender, name)["median"] for name in names}
+                flat.append({"scenario": id, "contender": contender, "params": point["params"], "metrics": metrics})
+    return flat
+
+
 def spread(point: dict, contender: str, metric: str) -> dict | None:
     """Median, least and most of a contender's rounds at a point."""
     entry = point["contenders"].get(contender)

@@ -1,20 +1,17 @@
 """What a cluster of so many nodes and sensors costs, from constants that were measured on small ones.
 
-    python3 benches/table/scaling.py <results.json>                  prints the tables of docs/SCALING.md
-    python3 benches/table/scaling.py <results.json> docs/SCALING.md  puts them into it, between its two marks
+`benches/run --docs` puts its tables into docs/SCALING.md, between its two marks.
 
 `constants(points)` fits the model to measurements of senza with at most 100,000 sensors and at most three nodes, the
 ones called small below; `check(points)` holds what it then says of larger ones against what was measured there. A point
 is `{"scenario", "params": {...}, "metrics": {...}}`, with a `"contender"` where it is not senza's; a metric is a
-number, or an object with its `"median"`. The file holds a list of points, or an object with one under `"points"`.
+number, or an object with its `"median"`.
 Where the points do not suffice, as those of a quick run, all of this raises a ValueError.
 
 It knows the names of the family `discovery` and the constants of the protocol, and nothing of how points come about.
 """
 
-import json
 import math
-import sys
 from statistics import median
 
 SENSORS_SMALL, NODES_SMALL = 100_000, 3
@@ -298,16 +295,18 @@ MEANINGS = {
 def tables(points):
     """All tables, from one set of points."""
     c = constants(points)
-    return "\n".join([
-        "### Constants, fitted to at most 100,000 sensors and three nodes\n",
-        constants_table(c),
-        "### What they say of larger clusters, and what was measured there\n",
-        check_table(check(points)),
-        "### One node of N, each of which owns S sensors\n",
-        *cost_tables(c),
-        "### Where it ends\n",
-        table(["what", "at"], [[what, short(number)] for what, number in limits(c).items()]),
-    ])
+    return "\n".join(
+        [
+            "### Constants, fitted to at most 100,000 sensors and three nodes\n",
+            constants_table(c),
+            "### What they say of larger clusters, and what was measured there\n",
+            check_table(check(points)),
+            "### One node of N, each of which owns S sensors\n",
+            *cost_tables(c),
+            "### Where it ends\n",
+            table(["what", "at"], [[what, short(number)] for what, number in limits(c).items()]),
+        ]
+    )
 
 
 def constants_table(c):
@@ -327,15 +326,36 @@ def check_table(rows):
 def cost_tables(c):
     costs = [(f"{nodes:,} × {sensors:,}", cost(c, nodes, sensors)) for nodes, sensors in GRID]
     stays = ["N × S", "directory", "own sensors", "full rings of 16", "links, of all nodes", "idle, out"]
-    yield table(stays, [[
-        name, short(k["directory_bytes"], "B"), short(k["own_bytes"], "B"), short(k["ring_bytes"], "B"),
-        f"{k['links']}, {k['links_all']:,}", short(k["idle_bytes_per_s"], "B/s"),
-    ] for name, k in costs])
+    yield table(
+        stays,
+        [
+            [
+                name,
+                short(k["directory_bytes"], "B"),
+                short(k["own_bytes"], "B"),
+                short(k["ring_bytes"], "B"),
+                f"{k['links']}, {k['links_all']:,}",
+                short(k["idle_bytes_per_s"], "B/s"),
+            ]
+            for name, k in costs
+        ],
+    )
     moves = ["N × S", "all register: out, at 10 Gbit/s", "… on one core", "10 % a minute change: out", "… of a core"]
-    yield table([*moves, "one more joins: in", "… time"], [[
-        name, short(k["storm_out_s"], "s"), short(k["storm_core_s"], "s"), short(k["churn_bytes_per_s"], "B/s"),
-        f"{k['churn_core_share']:.1%}", short(k["join_bytes"], "B"), short(k["join_s"], "s"),
-    ] for name, k in costs])
+    yield table(
+        [*moves, "one more joins: in", "… time"],
+        [
+            [
+                name,
+                short(k["storm_out_s"], "s"),
+                short(k["storm_core_s"], "s"),
+                short(k["churn_bytes_per_s"], "B/s"),
+                f"{k['churn_core_share']:.1%}",
+                short(k["join_bytes"], "B"),
+                short(k["join_s"], "s"),
+            ]
+            for name, k in costs
+        ],
+    )
 
 
 def put_into(path, made):
@@ -345,19 +365,3 @@ def put_into(path, made):
     after = rest.split(end)[1]
     with open(path, "w", encoding="utf-8") as file:
         file.write(f"{before}{begin}\n\n{made}\n{end}{after}")
-
-
-def main(paths):
-    if len(paths) not in (1, 2):
-        sys.exit(__doc__)
-    with open(paths[0], encoding="utf-8") as file:
-        read = json.load(file)
-    made = tables(read if isinstance(read, list) else read["points"])
-    if len(paths) == 2:
-        put_into(paths[1], made)
-    else:
-        print(made, end="")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
