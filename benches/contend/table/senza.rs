@@ -155,7 +155,7 @@ impl Store for Fleet {
     }
 
     fn latest(&self, id: &str) -> Option<f64> {
-        self.table.latest(id, ATTRIBUTE).and_then(|reading| reading.value.as_f64())
+        self.table.latest_sample(id, ATTRIBUTE).and_then(|sample| sample.value.as_f64())
     }
 }
 

@@ -330,7 +330,18 @@ impl<W: Default> Table<W> {
 
     /// The latest reading of an attribute.
     pub fn latest(&self, sensor: &str, attribute: &str) -> Option<Reading> {
-        self.history(sensor, attribute, Micros::MIN, Micros::MAX, 1).pop()
+        let (shard_at, hash) = self.place(sensor);
+        let shard = self.shards[shard_at].lock();
+        let (series, sample) = shard.latest(shard.find(hash, sensor)?, attribute)?;
+        Some(sample.reading(series))
+    }
+
+    /// [`latest`](Self::latest) without its series: spares the reference count, which threads that look at one sensor
+    /// would take turns at.
+    pub fn latest_sample(&self, sensor: &str, attribute: &str) -> Option<Sample> {
+        let (shard_at, hash) = self.place(sensor);
+        let shard = self.shards[shard_at].lock();
+        shard.latest(shard.find(hash, sensor)?, attribute).map(|(_, sample)| sample)
     }
 
     /// The newest `last` readings of an attribute with source times within `from..=to`, oldest first.

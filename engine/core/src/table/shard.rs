@@ -539,6 +539,13 @@ impl<W> Shard<W> {
         }
     }
 
+    /// The newest sample of an attribute, and its series.
+    pub(super) fn latest(&self, slot: u32, attribute: &str) -> Option<(&Arc<Series>, Sample)> {
+        let at = self.series_at(slot, self.find_attribute(slot, attribute)?);
+        let latest = self.line(at).0.history.latest(&self.store)?;
+        Some((self.description(at), latest))
+    }
+
     /// The newest `last` readings of an attribute within `from..=to`, oldest first.
     pub(super) fn history(&self, slot: u32, attribute: &str, from: Micros, to: Micros, last: usize) -> Vec<Reading> {
         let Some(at) = self.find_attribute(slot, attribute) else { return Vec::new() };

@@ -35,6 +35,9 @@ fn readings_are_numbered_and_the_latest_is_the_newest_by_source_time() {
     let times: Vec<_> = table.history("s", "x", 0, 1000, 10).iter().map(|r| r.source_time).collect();
     assert_eq!(times, [50, 100, 100]);
     assert_eq!(table.latest("s", "nope"), None);
+    let without_series = table.latest_sample("s", "x").unwrap();
+    assert_eq!(without_series.reading(&table.latest("s", "x").unwrap().series), table.latest("s", "x").unwrap());
+    assert_eq!((table.latest_sample("s", "nope"), table.latest_sample("t", "x")), (None, None));
 }
 
 #[test]

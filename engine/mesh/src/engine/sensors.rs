@@ -263,6 +263,11 @@ impl Engine {
         self.table.latest(sensor, attribute)
     }
 
+    /// [`latest`](Self::latest) without its series: spares a reference count.
+    pub fn latest_sample(&self, sensor: &str, attribute: &str) -> Option<Sample> {
+        self.table.latest_sample(sensor, attribute)
+    }
+
     /// The newest readings of an attribute of a sensor of this node, oldest first.
     pub fn history(&self, sensor: &str, attribute: &str, from: Micros, to: Micros, last: usize) -> Vec<Reading> {
         self.table.history(sensor, attribute, from, to, last)
