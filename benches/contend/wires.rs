@@ -69,6 +69,8 @@ pub(crate) enum Wants {
     All,
     /// Those of one, by its own topic: only where a message carries one reading, as topics know no more.
     One(u32),
+    /// Those of all below a number, by the topic of each; otherwise as [`Wants::One`].
+    Below(u32),
 }
 
 /// The end that puts. One that waits in `put` is held up by its own transport.
@@ -104,6 +106,11 @@ pub(crate) trait Host {
     fn sinks(&self, shape: &Shape, wants: &[Wants]) -> Box<dyn Sinks>;
     /// Waits, once the sources are connected, until so many sensors are known here. Only who knows sensors has to wait.
     fn met(&self, sensors: u32);
+    /// The numbers of the newest readings that are kept of a sensor, oldest first, by the time that they carry; `None`
+    /// where nothing is kept.
+    fn kept(&self, _sensor: u32, _last: u32) -> Option<Vec<u64>> {
+        None
+    }
     /// How it is configured, for whoever reads the numbers.
     fn configuration(&self) -> &'static str;
 }
@@ -158,6 +165,8 @@ impl Wanted {
         match wants {
             Wants::All => self.all = true,
             Wants::One(sensor) => _ = self.ones.insert(sensor),
+            // They are subscribed to in this order: where the last is seen, all are.
+            Wants::Below(sensors) => self.ones.extend(sensors.checked_sub(1)),
         }
     }
 

@@ -42,14 +42,24 @@ impl Speak for Mqtt {
         // Protocol MQTT, level 4, clean session, no keep-alive, an empty id: the broker makes one.
         let mut out = vec![0x10, 12, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 0];
         if let Some(topics) = sink {
-            let mut name = Vec::new();
-            match topics {
-                Subscribed::All => name.extend_from_slice(b"r/+"),
-                Subscribed::To(topic) => write_topic(topic, &mut name),
+            // A number of the packet, and each name with its length and the QoS that is asked for.
+            let mut body = vec![0, 1];
+            let mut add = |name: &[u8]| {
+                body.extend_from_slice(&[0, name.len() as u8]);
+                body.extend_from_slice(name);
+                body.push(0);
+            };
+            match topics.topics() {
+                None => add(b"r/+"),
+                Some(topics) => topics.into_iter().for_each(|topic| {
+                    let mut name = Vec::new();
+                    write_topic(topic, &mut name);
+                    add(&name);
+                }),
             }
-            out.extend_from_slice(&[0x82, (2 + 2 + name.len() + 1) as u8, 0, 1, 0, name.len() as u8]);
-            out.extend_from_slice(&name);
-            out.push(0);
+            out.push(0x82);
+            write_len(body.len(), &mut out);
+            out.extend_from_slice(&body);
         }
         // A ping, answered when all that stands before it is.
         out.extend_from_slice(&[0xc0, 0]);
@@ -62,12 +72,8 @@ impl Speak for Mqtt {
             Topic::Many => 1,
             Topic::One(sensor) => 3 + sensor.checked_ilog10().unwrap_or(0) as usize,
         };
-        let mut left = 2 + name_len + len;
-        while left >= 128 {
-            out.push((left % 128) as u8 | 128);
-            left /= 128;
-        }
-        out.extend_from_slice(&[left as u8, 0, name_len as u8]);
+        write_len(2 + name_len + len, out);
+        out.extend_from_slice(&[0, name_len as u8]);
         write_topic(topic, out);
     }
 
@@ -100,6 +106,15 @@ impl Speak for Mqtt {
         };
         Some((at + len, heard))
     }
+}
+
+/// Writes the length of what follows, seven bits a byte.
+fn write_len(mut len: usize, out: &mut Vec<u8>) {
+    while len >= 128 {
+        out.push((len % 128) as u8 | 128);
+        len /= 128;
+    }
+    out.push(len as u8);
 }
 
 fn write_topic(topic: Topic, out: &mut Vec<u8>) {

@@ -33,12 +33,17 @@ impl Speak for Nats {
     fn greeting(self, sink: Option<Subscribed>) -> Vec<u8> {
         let mut out = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"\",\"version\":\"\"}\r\n".to_vec();
         if let Some(topics) = sink {
-            out.extend_from_slice(b"SUB ");
-            match topics {
-                Subscribed::All => out.extend_from_slice(b"r.*"),
-                Subscribed::To(topic) => write_topic(topic, &mut out),
+            let topics = topics.topics().map_or_else(|| vec![None], |all| all.into_iter().map(Some).collect());
+            for (number, topic) in topics.into_iter().enumerate() {
+                out.extend_from_slice(b"SUB ");
+                match topic {
+                    None => out.extend_from_slice(b"r.*"),
+                    Some(topic) => write_topic(topic, &mut out),
+                }
+                out.push(b' ');
+                write_number(number + 1, &mut out);
+                out.extend_from_slice(b"\r\n");
             }
-            out.extend_from_slice(b" 1\r\n");
         }
         out.extend_from_slice(b"PING\r\n");
         out

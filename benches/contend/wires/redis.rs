@@ -39,12 +39,14 @@ pub(super) fn source(endpoint: &str, shape: &Shape) -> Box<dyn Source> {
 impl Speak for Redis {
     fn greeting(self, sink: Option<Subscribed>) -> Vec<u8> {
         let mut out = Vec::new();
-        match sink {
+        match sink.map(Subscribed::topics) {
             None => out.extend_from_slice(b"*1\r\n$4\r\nPING\r\n"),
-            Some(Subscribed::All) => out.extend_from_slice(b"*2\r\n$10\r\nPSUBSCRIBE\r\n$3\r\nr.*\r\n"),
-            Some(Subscribed::To(topic)) => {
-                out.extend_from_slice(b"*2\r\n$9\r\nSUBSCRIBE\r\n");
-                write_topic(topic, &mut out);
+            Some(None) => out.extend_from_slice(b"*2\r\n$10\r\nPSUBSCRIBE\r\n$3\r\nr.*\r\n"),
+            Some(Some(topics)) => {
+                out.push(b'*');
+                write_number(1 + topics.len(), &mut out);
+                out.extend_from_slice(b"\r\n$9\r\nSUBSCRIBE\r\n");
+                topics.into_iter().for_each(|topic| write_topic(topic, &mut out));
             }
         }
         out

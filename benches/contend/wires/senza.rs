@@ -7,7 +7,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use senza::{Config, Contract, Filter, Node, NodeName, Overflow, Sensor, SensorHandle, SensorId, Subscriber, Value};
+use senza::{
+    AttributeId, Config, Contract, Filter, Node, NodeName, Overflow, Sensor, SensorHandle, SensorId, Subscriber, Value,
+};
 use senza_benches::{index_of, until};
 use senza_core::Series;
 use senza_core::table::{AttributeIndex, Point};
@@ -18,6 +20,9 @@ use super::{Came, Host, Put, Shape, Sink, Sinks, Source, Wanted, Wants};
 const QUEUE_MAX: usize = 4_194_304;
 /// How long one of many sinks is waited for before the others are looked at again.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// What every sensor here measures.
+const ATTRIBUTE: &str = "value";
 
 const CONFIGURATION: &str = "nodes with the defaults of an embedder on loopback; 16 readings kept per sensor; \
      queues of 4,194,304 readings that drop the oldest and tell it; puts by handle";
@@ -41,7 +46,8 @@ impl Reading {
         self.wanted.borrow_mut().note(wants);
         let filter = match wants {
             Wants::All => Filter::all(),
-            Wants::One(sensor) => Filter::sensor(SensorId::new(name_of(sensor)).expect("ids here are short")),
+            Wants::One(sensor) => Filter::sensor(id_of(sensor)),
+            Wants::Below(sensors) => Filter { sensors: (0..sensors).map(id_of).collect(), ..Filter::default() },
         };
         let contract = Contract { overflow: Overflow::DropOldest, queue_max: QUEUE_MAX, ..Contract::default() };
         let reader = self.node.subscribe(&filter, contract).expect("a subscription");
@@ -66,6 +72,12 @@ impl Host for Reading {
     fn met(&self, sensors: u32) {
         let known = || self.node.nodes().iter().map(|node| node.sensors).sum::<u64>();
         assert!(until(|| known() >= u64::from(sensors)), "{} of {sensors} sensors are known", known());
+    }
+
+    fn kept(&self, sensor: u32, last: u32) -> Option<Vec<u64>> {
+        let attribute = AttributeId::new(ATTRIBUTE).expect("it is short");
+        let kept = self.node.history(&id_of(sensor), &attribute, last).expect("its owner is there");
+        Some(kept.expect("its owner answers").iter().map(|reading| reading.seq).collect())
     }
 
     fn configuration(&self) -> &'static str {
@@ -171,8 +183,8 @@ pub(super) fn source(endpoint: &str, shape: &Shape) -> Box<dyn Source> {
         node.register(&sensor).expect("the node has room")
     };
     let held: Vec<SensorHandle> = (shape.first..shape.first + shape.sensors).map(register).collect();
-    let attribute = held[0].attribute("value").expect("a place");
-    held.iter().for_each(|handle| assert_eq!(handle.attribute("value").expect("a place"), attribute));
+    let attribute = held[0].attribute(ATTRIBUTE).expect("a place");
+    held.iter().for_each(|handle| assert_eq!(handle.attribute(ATTRIBUTE).expect("a place"), attribute));
     let handle = |sensor: &u32| &held[(sensor - shape.first) as usize];
     assert!(until(|| awaited.iter().all(|sensor| handle(sensor).demand().is_some())), "nobody subscribes");
     Box::new(Writing { held, attribute, shape: *shape, points: Vec::new(), opaque: vec![0x5a; shape.bytes], node })
@@ -226,6 +238,10 @@ impl Drop for Writing {
         // They end with their node, all at once.
         self.held.drain(..).for_each(SensorHandle::leave);
     }
+}
+
+fn id_of(sensor: u32) -> SensorId {
+    SensorId::new(name_of(sensor)).expect("ids here are short")
 }
 
 fn name_of(sensor: u32) -> String {

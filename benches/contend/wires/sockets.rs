@@ -80,6 +80,19 @@ pub(super) enum Subscribed {
     All,
     /// The topic of one sensor, or that of messages with many readings.
     To(Topic),
+    /// The topics of all sensors below a number.
+    Below(u32),
+}
+
+impl Subscribed {
+    /// The topics one by one; `None` where one pattern holds all.
+    pub(super) fn topics(self) -> Option<Vec<Topic>> {
+        match self {
+            Self::All => None,
+            Self::To(topic) => Some(vec![topic]),
+            Self::Below(sensors) => Some((0..sensors).map(Topic::One).collect()),
+        }
+    }
 }
 
 // === the host ===
@@ -104,6 +117,10 @@ impl<S: Speak> Broker<S> {
                 Wants::One(sensor) => {
                     assert_eq!(shape.batch, 1, "many readings in a message have no topic of their own");
                     Subscribed::To(Topic::One(*sensor))
+                }
+                Wants::Below(sensors) => {
+                    assert_eq!(shape.batch, 1, "many readings in a message have no topic of their own");
+                    Subscribed::Below(*sensors)
                 }
             };
             let (stream, rest) = greeted(&self.endpoint, self.speak, Some(topics));

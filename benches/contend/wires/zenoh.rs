@@ -63,7 +63,6 @@ enum Mail {
 impl Reading {
     /// Subscribes the sink at a place; `sender` is its queue, or that of all.
     fn subscribe(&self, shape: &Shape, wants: Wants, at: usize, sender: &Sender<(usize, Mail)>) -> Subscriber<()> {
-        self.wanted.borrow_mut().note(wants);
         let key = match wants {
             _ if shape.batch > 1 => {
                 assert_eq!(wants, Wants::All, "many readings in a message have no topic of their own");
@@ -71,6 +70,7 @@ impl Reading {
             }
             Wants::All => "r/*".to_owned(),
             Wants::One(sensor) => key_of(sensor),
+            Wants::Below(_) => unreachable!("each has a subscriber of its own"),
         };
         let (sender, unpacker, single) = (sender.clone(), Unpacker::new(shape), shape.batch == 1);
         let callback = move |sample: Sample| {
@@ -88,8 +88,17 @@ impl Reading {
 
     fn read(&self, shape: &Shape, wants: &[Wants]) -> Subscribers {
         let (sender, mail) = crossbeam_channel::bounded((QUEUE / shape.batch).max(16));
-        let subscribe = |(at, wants): (usize, &Wants)| self.subscribe(shape, *wants, at, &sender);
-        let subscribers = wants.iter().enumerate().map(subscribe).collect();
+        let mut subscribers = Vec::new();
+        for (at, wants) in wants.iter().enumerate() {
+            self.wanted.borrow_mut().note(*wants);
+            match *wants {
+                Wants::Below(sensors) => {
+                    let each = (0..sensors).map(|sensor| self.subscribe(shape, Wants::One(sensor), at, &sender));
+                    subscribers.extend(each);
+                }
+                wants => subscribers.push(self.subscribe(shape, wants, at, &sender)),
+            }
+        }
         Subscribers { mail, unpacker: Unpacker::new(shape), _subscribers: subscribers }
     }
 }
