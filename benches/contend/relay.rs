@@ -3,8 +3,9 @@
 //! The writer puts round robin over its sensors; the reader checks every number and tells the writer, by a connection
 //! of their own, how many readings have come or are known not to come. The writer stays at most a window ahead of that,
 //! so that no contender wins by filling a queue, and none loses readings for want of back pressure of its own. That
-//! holds for all of them, senza too. A third of the time is run first, uncounted; at the end everything on its way is
-//! waited for, and what was put is what came, what the reader was told of, and what is lost.
+//! holds for all of them, senza too. A third of the time is run first, uncounted, and until two windows and every sensor
+//! have come; at the end everything on its way is waited for, and what was put is what came, what the reader was told of,
+//! and what is lost.
 //!
 //! The loop serves other families too: several writers, and readings that go to several receivers each.
 
@@ -24,14 +25,16 @@ use crate::wires::{self, Came, Put, Shape, Wants};
 
 pub(crate) const FAMILY: Family = Family { name: "relay", contenders: wires::WIRES, run, child: write };
 
-/// Most bytes on their way at a time, as a window of readings: less than a broker cuts a reader off for.
-const WINDOW_BYTES: usize = 6 << 20;
-/// Most readings on their way: more made nobody faster, and senza's links queue twice as many.
-const WINDOW: usize = 131_072;
+/// Most bytes on their way to a receiver: more made nobody faster, and a broker may cut a reader off for it.
+const AHEAD_BYTES: usize = 4 << 20;
+/// Messages or calls that may be on their way in any case.
+const AHEAD_BATCHES: usize = 8;
 /// Readings of one put where each is a message of its own: what a clock is read for.
 const STEP: u64 = 256;
 /// How long the reader waits before it tells where it stands.
 const LOOK: Duration = Duration::from_millis(1);
+/// How long the beginning may take.
+const WARM_UP_MAX: Duration = Duration::from_secs(10);
 /// After so long without a reading, those on their way are taken for lost.
 const SILENCE: Duration = Duration::from_secs(2);
 /// How often that may be: then nothing comes any more.
@@ -49,13 +52,13 @@ fn run(contender: &str, params: &Params) -> Answer {
         batch: params.get("batch", 1),
         express: false,
     };
-    let window = params.get("window", 0);
+    let window = window_of(&shape, params.get("window", ahead(contender)));
     let (rate, answer) = {
         let host = wires::host(contender);
         let mut sink = host.sink(&shape, Wants::All);
         let writers = Writers::start(contender, &host.endpoint(), &[shape]);
         host.met(shape.sensors);
-        let pace = Pace { window: window_of(&shape, window), receivers: 1, seconds: params.seconds() };
+        let pace = Pace { window, receivers: 1, seconds: params.seconds() };
         let (rate, answer) = pace.run(writers, shape.sensors as usize, |each| {
             sink.take(LOOK, &mut |came| each(sensor_of(&came) as usize, came))
         });
@@ -64,10 +67,19 @@ fn run(contender: &str, params: &Params) -> Answer {
     answer.metric("readings_per_s", rate)
 }
 
-/// How many readings may be on their way: as told, or what the bytes allow; never less than some messages.
-pub(crate) fn window_of(shape: &Shape, told: usize) -> u64 {
-    let fitting = (WINDOW_BYTES / (shape.bytes + 32)).min(WINDOW);
-    (if told > 0 { told } else { fitting }).max(4 * shape.batch) as u64
+/// Readings that may be on their way, for each what was best when this was written; between half and twice as many
+/// differ little.
+fn ahead(contender: &str) -> usize {
+    match contender {
+        "senza" | "nats" => 65_536,
+        "zenoh" => 32_768,
+        _ => 8_192,
+    }
+}
+
+/// The same in the limits of bytes and messages.
+pub(crate) fn window_of(shape: &Shape, ahead: usize) -> u64 {
+    ahead.min(AHEAD_BYTES / (shape.bytes + 32)).max(AHEAD_BATCHES * shape.batch) as u64
 }
 
 pub(crate) fn sensor_of(came: &Came) -> u32 {
@@ -141,10 +153,11 @@ impl Pace {
         places: usize,
         mut take: impl FnMut(&mut dyn FnMut(usize, Came)) -> bool,
     ) -> (f64, Answer) {
-        let mut reader = Reader { tally: Tally::new(places), told: 0, forgiven: 0, silences: 0, pace: self, writers };
+        let (tally, heard) = (Tally::new(places), Instant::now());
+        let mut reader = Reader { tally, told: 0, forgiven: 0, silences: 0, heard, pace: self, writers };
         let seconds = reader.pace.seconds;
         reader.tell();
-        reader.read(&mut take, Duration::from_secs_f64(seconds / 3.0));
+        reader.warm_up(&mut take);
         let (begin, before) = (Instant::now(), reader.tally.arrived);
         reader.read(&mut take, Duration::from_secs_f64(seconds));
         let rate = (reader.tally.arrived - before) as f64 / begin.elapsed().as_secs_f64();
@@ -164,23 +177,34 @@ struct Reader {
     /// Receipts taken for lost after a silence.
     forgiven: u64,
     silences: u32,
+    /// When something came last.
+    heard: Instant,
     pace: Pace,
     writers: Writers,
 }
 
 impl Reader {
+    /// Reads uncounted, until it goes as it will go on.
+    fn warm_up(&mut self, take: Take<'_>) {
+        let begin = Instant::now();
+        let enough = 2 * self.pace.window * self.pace.receivers + self.tally.last.len() as u64;
+        self.read(take, Duration::from_secs_f64(self.pace.seconds / 3.0));
+        while self.tally.settled() < enough && begin.elapsed() < WARM_UP_MAX {
+            self.read(take, LOOK);
+        }
+    }
+
     fn read(&mut self, take: Take<'_>, duration: Duration) {
         let begin = Instant::now();
-        let mut heard = begin;
         while begin.elapsed() < duration {
             if self.take(take) {
-                heard = Instant::now();
-            } else if heard.elapsed() > SILENCE {
+                self.heard = Instant::now();
+            } else if self.heard.elapsed() > SILENCE {
                 self.silences += 1;
                 assert!(self.silences < SILENCES, "nothing comes any more: {:?}", self.tally);
                 self.forgiven += self.pace.window * self.pace.receivers;
                 self.tell();
-                heard = Instant::now();
+                self.heard = Instant::now();
             }
         }
     }
@@ -189,10 +213,10 @@ impl Reader {
     fn drain(&mut self, take: Take<'_>) {
         let offered = self.writers.stop();
         self.tally.offered = Some(offered);
-        let mut heard = Instant::now();
-        while self.tally.settled() < offered * self.pace.receivers && heard.elapsed() < SILENCE {
+        self.heard = Instant::now();
+        while self.tally.settled() < offered * self.pace.receivers && self.heard.elapsed() < SILENCE {
             if self.take(take) {
-                heard = Instant::now();
+                self.heard = Instant::now();
             }
         }
     }

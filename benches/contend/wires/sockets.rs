@@ -129,7 +129,7 @@ impl<S: Speak> Broker<S> {
             poll.registry().register(&mut stream, Token(at), Interest::READABLE).expect("it can be waited for");
             let mut buffer = vec![0; room.max(rest.len())];
             buffer[..rest.len()].copy_from_slice(&rest);
-            Tap { stream, buffer, filled: rest.len(), ended: false, is_ready: true }
+            Tap { stream, buffer, filled: rest.len(), ended: false, is_ready: true, is_ending: false }
         };
         let taps: Vec<Tap> = wants.iter().enumerate().map(open).collect();
         let ready = (0..taps.len()).collect();
@@ -166,7 +166,7 @@ pub(super) fn host<S: Speak>(
     start: impl FnOnce() -> Server,
 ) -> Box<dyn Host> {
     let server = joins.is_none().then(start);
-    let endpoint = joins.map_or_else(|| server.as_ref().map_or("", Server::endpoint), |known| known).to_owned();
+    let endpoint = joins.or_else(|| server.as_ref().map(Server::endpoint)).unwrap_or_default().to_owned();
     Box::new(Broker { _server: server, endpoint, speak, configuration })
 }
 
@@ -206,6 +206,8 @@ struct Tap {
     ended: bool,
     /// Something may be there to be read.
     is_ready: bool,
+    /// The broker's end is near: what is left is read until nothing is.
+    is_ending: bool,
 }
 
 struct Taps<S> {
@@ -258,6 +260,7 @@ impl<S: Speak> Taps<S> {
         }
         for event in &self.events {
             let at = event.token().0;
+            self.taps[at].is_ending |= event.is_read_closed();
             if !std::mem::replace(&mut self.taps[at].is_ready, true) {
                 self.ready.push(at);
             }
@@ -278,7 +281,7 @@ impl<S: Speak> Sinks for Taps<S> {
 }
 
 impl Tap {
-    /// Reads once; answers whether there may be more. What is left is told once, so it is read until nothing is.
+    /// Reads once; answers whether there may be more, as that is told once. Less than there is room for is all.
     fn fill(&mut self) -> bool {
         if self.filled == self.buffer.len() {
             self.buffer.resize(2 * self.filled, 0);
@@ -287,7 +290,7 @@ impl Tap {
             Ok(0) => self.ended = true,
             Ok(count) => {
                 self.filled += count;
-                return true;
+                return self.filled == self.buffer.len() || self.is_ending;
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => return true,
