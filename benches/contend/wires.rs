@@ -20,7 +20,10 @@ mod server;
 mod sockets;
 mod zenoh;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// How long two ends may take to find each other.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Who can carry readings.
 pub(crate) const WIRES: &[&str] = &["senza", "zenoh", "nats", "redis", "mosquitto"];
@@ -151,6 +154,19 @@ pub(crate) fn source(contender: &str, endpoint: &str, shape: &Shape) -> Box<dyn 
         "mosquitto" => mosquitto::source(endpoint, shape),
         _ => panic!("no wire {contender}"),
     }
+}
+
+/// Looks every millisecond until the condition holds; answers false at the deadline.
+#[expect(clippy::disallowed_methods, reason = "it waits by the clock")]
+fn soon(mut condition: impl FnMut() -> bool) -> bool {
+    let begin = Instant::now();
+    while begin.elapsed() < DEADLINE {
+        if condition() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
 }
 
 /// What the sinks of a host want, told to sources with its endpoint: `tcp/127.0.0.1:7447#all`, `…#0,1,2`.

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use senza::{
     AttributeId, Config, Contract, Filter, Node, NodeName, Overflow, Sensor, SensorHandle, SensorId, Subscriber, Value,
 };
-use senza_benches::{index_of, until};
+use senza_benches::index_of;
 use senza_core::Series;
 use senza_core::table::{AttributeIndex, Point};
 
-use super::{Came, Host, Put, Shape, Sink, Sinks, Source, Wanted, Wants};
+use super::{Came, Host, Put, Shape, Sink, Sinks, Source, Wanted, Wants, soon};
 
 /// Readings that a sink may have waiting before the oldest give way, told as a gap.
 const QUEUE_MAX: usize = 4_194_304;
@@ -71,7 +71,7 @@ impl Host for Reading {
 
     fn met(&self, sensors: u32) {
         let known = || self.node.nodes().iter().map(|node| node.sensors).sum::<u64>();
-        assert!(until(|| known() >= u64::from(sensors)), "{} of {sensors} sensors are known", known());
+        assert!(soon(|| known() >= u64::from(sensors)), "{} of {sensors} sensors are known", known());
     }
 
     fn kept(&self, sensor: u32, last: u32) -> Option<Vec<u64>> {
@@ -186,7 +186,7 @@ pub(super) fn source(endpoint: &str, shape: &Shape) -> Box<dyn Source> {
     let attribute = held[0].attribute(ATTRIBUTE).expect("a place");
     held.iter().for_each(|handle| assert_eq!(handle.attribute(ATTRIBUTE).expect("a place"), attribute));
     let handle = |sensor: &u32| &held[(sensor - shape.first) as usize];
-    assert!(until(|| awaited.iter().all(|sensor| handle(sensor).demand().is_some())), "nobody subscribes");
+    assert!(soon(|| awaited.iter().all(|sensor| handle(sensor).demand().is_some())), "nobody subscribes");
     Box::new(Writing { held, attribute, shape: *shape, points: Vec::new(), opaque: vec![0x5a; shape.bytes], node })
 }
 

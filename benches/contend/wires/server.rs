@@ -6,8 +6,10 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use senza_benches::{free_endpoint, until};
+use senza_benches::free_endpoint;
 use tempfile::TempDir;
+
+use super::soon;
 
 /// The exit status of a measurement whose broker is not installed.
 const MISSING: i32 = 3;
@@ -48,13 +50,12 @@ impl Server {
 
     /// Waits until it takes connections; answers false where it ended instead.
     fn answers(&mut self) -> bool {
-        let ended = std::cell::Cell::new(false);
-        let process = std::cell::RefCell::new(&mut self.process);
-        let connects = || std::net::TcpStream::connect(&self.endpoint).is_ok();
-        until(|| {
-            ended.set(process.borrow_mut().try_wait().is_ok_and(|status| status.is_some()));
-            ended.get() || connects()
-        }) && !ended.get()
+        let mut ended = false;
+        let answered = soon(|| {
+            ended = self.process.try_wait().is_ok_and(|status| status.is_some());
+            ended || std::net::TcpStream::connect(&self.endpoint).is_ok()
+        });
+        answered && !ended
     }
 }
 

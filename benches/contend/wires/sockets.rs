@@ -12,15 +12,13 @@ use mio::{Events, Interest, Poll, Token};
 
 use super::message::{Packer, Unpacker};
 use super::server::Server;
-use super::{Came, Host, Put, Shape, Sink, Sinks, Source, Wants};
+use super::{Came, DEADLINE, Host, Put, Shape, Sink, Sinks, Source, Wants};
 
 /// Bytes at which a source writes.
 const FLUSH: usize = 64 * 1024;
 /// Room of a sink's buffer at first: one among many, and one alone.
 const ROOM: usize = 32 * 1024;
 const ROOM_ALONE: usize = 256 * 1024;
-/// How long a broker may take no bytes, or not answer.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A topic.
 #[derive(Clone, Copy, Debug)]

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
-use senza_benches::{free_endpoint, until};
+use senza_benches::free_endpoint;
 use zenoh::Wait;
 use zenoh::bytes::ZBytes;
 use zenoh::key_expr::KeyExpr;
@@ -18,7 +18,7 @@ use zenoh::qos::CongestionControl;
 use zenoh::sample::Sample;
 
 use super::message::{Packer, Unpacker, sensor_of};
-use super::{Came, Host, Put, Shape, Sink, Sinks, Source, Wanted, Wants};
+use super::{Came, Host, Put, Shape, Sink, Sinks, Source, Wanted, Wants, soon};
 
 /// Readings that may wait for a sink.
 const QUEUE: usize = 65_536;
@@ -195,7 +195,7 @@ pub(super) fn source(endpoint: &str, shape: &Shape) -> Box<dyn Source> {
         (None, Keys::Declared(publishers)) => matches(&publishers[(sensor - shape.first) as usize]),
         (None, Keys::Named(_)) => matches(&declare(key_of(*sensor))),
     };
-    assert!(until(|| awaited.iter().all(is_seen)), "nobody subscribes");
+    assert!(soon(|| awaited.iter().all(is_seen)), "nobody subscribes");
     Box::new(Writing { keys, many, packer: Packer::new(shape), shape: *shape, session })
 }
 
