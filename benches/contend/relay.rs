@@ -1,11 +1,11 @@
 //! From a writer's process to a reader's, in a closed loop: as fast as it goes with nothing lost.
 //!
 //! The writer puts round robin over its sensors; the reader checks every number and tells the writer, by a connection
-//! of their own, how many readings have come or are known not to come. The writer stays at most a window ahead of that,
-//! so that no contender wins by filling a queue, and none loses readings for want of back pressure of its own. That
-//! holds for all of them, senza too. A third of the time is run first, uncounted, and until two windows and every sensor
-//! have come; at the end everything on its way is waited for, and what was put is what came, what the reader was told of,
-//! and what is lost.
+//! of their own, how many readings have come or are known not to come. The writer stays at most a window ahead of
+//! that, so that no contender wins by filling a queue, and none loses readings for want of back pressure of its own.
+//! That holds for all of them, senza too. A third of the time is run first, uncounted, and until two windows and every
+//! sensor have come. At the end everything on its way is waited for: what was put is what came, what the reader was
+//! told of, and what is lost.
 //!
 //! The loop serves other families too: several writers, and readings that go to several receivers each.
 

@@ -27,8 +27,8 @@ const DECLARED_MAX: u32 = 8_192;
 /// The key of messages that carry many readings.
 const MANY: &str = "b";
 
-const CONFIGURATION: &str = "two peers over TCP, defaults but for multicast scouting, which is off; declared publishers \
-     up to 8,192 sensors; congestion control block";
+const CONFIGURATION: &str = "two peers over TCP, defaults but for multicast scouting, which is off; declared \
+     publishers up to 8,192 sensors; congestion control block";
 
 fn session(setting: &str, endpoint: &str) -> zenoh::Session {
     let mut config = zenoh::Config::default();
