@@ -18,9 +18,12 @@ mod fleet;
 mod frames;
 mod latency;
 mod memory;
+mod paced;
+mod processes;
 mod relay;
 mod slow;
 mod table;
+mod trucks;
 mod wires;
 
 use answer::{Answer, Params};
