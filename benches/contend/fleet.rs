@@ -131,7 +131,7 @@ fn kinds(fleet: &Fleet, scale: u32, share: f64) -> (Vec<Kind>, u32) {
             (watched, all - watched, attribute.hertz)
         })
         .collect();
-    let watched = parts.iter().map(|(watched, ..)| (*watched));
+    let watched = parts.iter().map(|(watched, ..)| *watched);
     let rest = parts.iter().map(|(_, rest, _)| *rest);
     let hertz = parts.iter().chain(&parts).map(|(.., hertz)| *hertz);
     let (mut first, mut kinds) = (0, Vec::new());

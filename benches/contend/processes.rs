@@ -29,11 +29,6 @@ pub(crate) fn resident_bytes(process: u32) -> u64 {
     kilobytes.unwrap_or(0) * 1024
 }
 
-/// The name of a process's program.
-pub(crate) fn name(process: u32) -> String {
-    fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default().trim().to_owned()
-}
-
 fn children(process: u32) -> Vec<u32> {
     let of_thread = |thread: String| fs::read_to_string(format!("{thread}/children")).unwrap_or_default();
     let words = threads(process).into_iter().map(of_thread).collect::<Vec<_>>().join(" ");
