@@ -16,9 +16,8 @@ use crate::{Family, processes, trucks};
 
 pub(crate) const FAMILY: Family = Family { name: "fleet", contenders: wires::WIRES, run, child };
 
-/// The first readings open the way: they are of no account. A tenth of a second, and at most so many.
+/// The first readings open the way: they are of no account.
 const WARM_UP_SECONDS: f64 = 0.1;
-const WARM_UP_READINGS: f64 = 50_000.0;
 const TICK_US: i64 = 1_000;
 
 /// Sensors that measure one attribute so often a second.
@@ -90,8 +89,7 @@ fn run(contender: &str, params: &Params) -> Answer {
     let mut writer = Writer::start(FAMILY.name, contender, &host.endpoint(), &shape, schedule);
     host.met(sensors);
     let of_watched = |schedule: &Schedule| schedule.put_below(watched);
-    let warm_up = WARM_UP_SECONDS.min(WARM_UP_READINGS / per_s);
-    paced::follow(&mut writer, warm_up, &mut *sink, &mut seen, of_watched);
+    paced::follow(&mut writer, WARM_UP_SECONDS, &mut *sink, &mut seen, of_watched);
 
     let (before, all) = (writer.schedule().put_below(watched), processes::family());
     let cpu_before = processes::processor_ns(&all);

@@ -18,8 +18,6 @@ pub(crate) const FAMILY: Family = Family { name: "latency", contenders: wires::W
 
 /// The first readings open the way: they are of no account.
 const WARM_UP_SECONDS: f64 = 0.2;
-/// … and are no more than so many a second, so that none is still on its way when measuring begins.
-const WARM_UP_PER_S: u64 = 100_000;
 /// Up to this rate every message leaves at once, where a contender can choose; above it may wait for the next.
 const EXPRESS_PER_S: u64 = 1_000;
 /// Steps of a told histogram from each halving of the distance to 100 % to the next, as HdrHistogram's own tools do.
@@ -41,8 +39,7 @@ fn run(contender: &str, params: &Params) -> Answer {
     let schedule = Schedule::even(shape.sensors, rate);
     let mut writer = Writer::start(FAMILY.name, contender, &host.endpoint(), &shape, schedule);
     host.met(shape.sensors);
-    let share = (WARM_UP_PER_S as f64 / rate as f64).min(1.0);
-    paced::follow(&mut writer, WARM_UP_SECONDS * share, &mut *sink, &mut seen, Schedule::put);
+    paced::follow(&mut writer, WARM_UP_SECONDS, &mut *sink, &mut seen, Schedule::put);
     let run = paced::follow(&mut writer, seconds, &mut *sink, &mut seen, Schedule::put);
     writer.end();
     let answer = Answer::default()

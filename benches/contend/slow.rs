@@ -275,7 +275,7 @@ fn read(told: &str) {
         match words[0] {
             "begin" => {
                 let mut schedule = Schedule::even(shape.sensors, number("rate"));
-                schedule.set_put(count);
+                schedule.set_put(vec![count]);
                 here.seen.lock().begin(&schedule);
             }
             "catch-up" => here.catch_up(count),
