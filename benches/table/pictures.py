@@ -106,10 +106,9 @@ def overview(rows: dict, folder: Path, caption: str) -> Path | None:
     colours = [COLOURS[OURS] if times >= 1 else "#7a7a7a" for times in better]
     place.barh(range(len(shown)), [times - 1 for times in better], left=1, color=colours, height=0.66)
     for at, ((_, row), times) in enumerate(zip(shown, better, strict=True)):
-        sign = "✓" if row["met"] else "✗"
-        text = (
-            f"{told.number(times)}× {_name(row['best_rival'])}   {sign} goal {told.number(row['target'])} {row['unit']}"
-        )
+        goal = "" if row["target"] is None else f"goal {told.number(row['target'])} {row['ours']['unit']}"
+        sign = {True: "✓ ", False: "✗ ", None: ""}[row["met"]]
+        text = f"{told.number(times)}× {_name(row['best_rival'])}   {sign}{goal}"
         place.annotate(
             text, (max(times, 1), at), textcoords="offset points", xytext=(4, 0), va="center", fontsize=8
         )  # fmt: skip
@@ -121,7 +120,7 @@ def overview(rows: dict, folder: Path, caption: str) -> Path | None:
     place.grid(axis="y", visible=False)
     _ticks(place.xaxis)
     figure.suptitle("senza beside the best rival of each row", fontsize=11.5, fontweight="bold", x=0.01, ha="left")
-    figure.text(0.99, 0.01, caption, fontsize=7, color="#666666", ha="right")
+    place.set_title(caption, fontsize=7.5, color="#666666", loc="left")
     return _saved(figure, folder / "rows.svg")
 
 
@@ -211,7 +210,7 @@ def _curves(place, about: Scenario, metric: str, points: list[dict], axis: str) 
             alpha=0.15,
             linewidth=0,
         )
-        if fitted is not None:
+        if fitted is not None and about.picture.get("fit", True):
             place.annotate(
                 f"∝ {axis}^{fitted:.2f}",
                 (xs[-1], ys[-1]),

@@ -131,19 +131,17 @@ def rows(kept: dict, goals: dict) -> dict:
         rivals = {name: numbers for name, numbers in rivals.items() if numbers}
         higher = goal["better"] == "higher"
         best = (max if higher else min)(rivals, key=lambda name: rivals[name]["median"], default=None)
-        reached = ours["median"] >= goal["target"] if higher else ours["median"] <= goal["target"]
-        straddled = ours["min"] < goal["target"] < ours["max"]
+        met, verdict = _verdict(ours, goal.get("target"), higher)
         told[id] = {
             "what": goal["what"],
             "ours": {"value": ours["median"], "min": ours["min"], "max": ours["max"], "unit": goal["unit"]},
             "rivals": {name: {"value": n["median"], "min": n["min"], "max": n["max"]} for name, n in rivals.items()},
             "best_rival": best,
             "ratio": best and _ratio(ours["median"], rivals[best]["median"]),
-            "target": goal["target"],
+            "target": goal.get("target"),
             "better": goal["better"],
-            "met": reached,
-            "verdict": ("met" if reached else "missed")
-            + (" by the median; the spread straddles it" if straddled else ""),
+            "met": met,
+            "verdict": verdict,
             "scenario": goal["scenario"],
             "at": scenario["at"],
             "commit": scenario["commit"],
@@ -204,6 +202,15 @@ def _told(contenders: dict) -> dict:
 
 def _point(scenario: dict, at: dict) -> dict | None:
     return next((point for point in scenario["points"] if matches(point["params"], at)), None)
+
+
+def _verdict(ours: dict, target: float | None, higher: bool) -> tuple[bool | None, str]:
+    """Whether a goal is met, by the median; a row without a goal is there for the comparison."""
+    if target is None:
+        return None, "–"
+    reached = ours["median"] >= target if higher else ours["median"] <= target
+    straddled = ours["min"] < target < ours["max"]
+    return reached, ("met" if reached else "missed") + (" by the median; the spread straddles it" if straddled else "")
 
 
 def _ratio(ours: float, theirs: float) -> float | None:

@@ -59,11 +59,12 @@ def goals(kept: dict) -> str:
         of_rivals = row["rivals"]
         others = ", ".join(f"{name(rival)} {number(of_rivals[rival]['value'])}" for rival in of_rivals if rival != best)
         sign = "≥" if row["better"] == "higher" else "≤"
+        goal = f"{sign} {number(row['target'])}" if row["target"] is not None else "–"
         beaten = f"{name(best)} {number(of_rivals[best]['value'])}" if best else "–"
         lines.append(
             f"| {id} | {row['what']} | **{_with_range(ours | {'median': ours['value']})}** {ours['unit']} "
             f"| {beaten} | {_times(row)} "
-            f"| {others or '–'} | {sign} {number(row['target'])} | {row['verdict']} |"
+            f"| {others or '–'} | {goal} | {row['verdict']} |"
         )
     return "\n".join(lines)
 
@@ -158,7 +159,7 @@ def _accounts(result: dict, contenders: list[str]) -> list[str]:
 
 
 def _growth(about: Scenario, result: dict, contenders: list[str]) -> list[str]:
-    if (about.picture or {}).get("kind") != "curve":
+    if (about.picture or {}).get("kind") != "curve" or not about.picture.get("fit", True):
         return []
     x, told = about.picture["x"], []
     for metric in about.metrics:

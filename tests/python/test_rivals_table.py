@@ -1,4 +1,4 @@
-"""The driver of the rivals table: what it refuses, what it makes of measurements. `benches/run --quick` runs the rest."""
+"""The driver of the rivals table: what it refuses, and what it makes of measurements."""
 
 import json
 import sys
