@@ -1,6 +1,6 @@
 //! Ownership: look-ups, registrations, and what a peer does with them, against a concurrent map.
 //!
-//! The map knows no versions, digests or lives. `cargo bench -p senza-benches --bench directory`.
+//! The map knows no versions, digests or lives. `cargo bench -p senza-micro --bench directory`.
 
 use std::hint::black_box;
 

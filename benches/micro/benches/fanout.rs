@@ -2,7 +2,7 @@
 //! per reading.
 //!
 //! The channels know no series, no history, no order per sensor and no filter, and tell no loss; ours does all of it.
-//! `cargo bench -p senza-benches --bench fanout`.
+//! `cargo bench -p senza-micro --bench fanout`.
 
 use std::hint::black_box;
 use std::sync::Arc;

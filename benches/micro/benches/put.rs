@@ -1,6 +1,6 @@
 //! Puts into the table, by handle and by id, against a concurrent map that keeps only the latest value.
 //!
-//! The map does less: no history, no numbers, no subscriptions. `cargo bench -p senza-benches --bench put`.
+//! The map does less: no history, no numbers, no subscriptions. `cargo bench -p senza-micro --bench put`.
 //!
 //! Sensors come in random order. Batches of points are as a caller has them that collects per shard: all points of one
 //! shard, in random order, then those of the next, cut at 4,096. "Scattered" ones are the worst such a caller can
