@@ -1,6 +1,8 @@
 //! One measurement of one contender, told as one JSON object: what `benches/run` calls again and again.
 //!
-//!   contend <family> <contender> [<name>=<value> …]
+//! ```text
+//! contend <family> <contender> [<name>=<value> …]
+//! ```
 //!
 //! A family is a kind of work (`table`, `relay`, `fleet` …), a contender is `senza` or a rival that does that work, and
 //! the names and values are the scenario's. Every contender of a family does the same work and answers the same
@@ -54,7 +56,8 @@ fn main() -> ExitCode {
     // The first word of a child names its family.
     if let Some(args) = child_args() {
         let family = FAMILIES.iter().find(|family| args.first().is_some_and(|name| name == family.name));
-        family.map(|family| (family.child)(&args[1..]));
+        let Some(family) = family else { return ExitCode::from(2) };
+        (family.child)(&args[1..]);
         return ExitCode::SUCCESS;
     }
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -169,7 +169,7 @@ impl<W: Default> Table<W> {
     pub fn new(limits: TableLimits, seed: u64) -> Self {
         let count = limits.shards.clamp(1, 1 << 15).next_power_of_two();
         let shard = |_| CachePadded::new(Mutex::new(Shard::new(limits.history_max)));
-        let hasher = SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_random());
+        let hasher = SeedableRandomState::with_seed(seed, foldhash::SharedSeed::global_fixed());
         // Shards fill unevenly, by about the square root of their mean: some slack, so that the bound is the table's.
         let per_shard_max = limits.sensors_max / count * 5 / 4 + 64;
         let rules =
