@@ -162,6 +162,32 @@ pub struct Table<W> {
     per_shard_max: usize,
 }
 
+// === impl Handle, AttributeIndex ===
+
+impl Handle {
+    /// The handle as numbers, for whoever carries it through another language: shard, slot, generation.
+    pub fn parts(self) -> [u32; 3] {
+        [self.shard, self.slot, self.generation]
+    }
+
+    /// The handle that [`parts`](Self::parts) told. Made-up numbers are a stale handle, or by chance one of this table.
+    pub fn from_parts([shard, slot, generation]: [u32; 3]) -> Self {
+        Self { shard, slot, generation }
+    }
+}
+
+impl AttributeIndex {
+    /// The place as a number.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+
+    /// The place that a number names. One that the sensor does not have is refused where it is used.
+    pub fn from_number(number: u16) -> Self {
+        Self(number)
+    }
+}
+
 // === impl Table ===
 
 impl<W: Default> Table<W> {
@@ -256,7 +282,7 @@ impl<W: Default> Table<W> {
     /// [`Error::Unregistered`] for a stale handle, [`Error::Id`] for an id that is none, [`Error::Full`] beyond the
     /// attributes of one sensor.
     pub fn attribute(&self, handle: Handle, attribute: &str) -> Result<AttributeIndex> {
-        let mut shard = self.shards[handle.shard as usize].lock();
+        let mut shard = self.shard_of(handle).ok_or(Error::Unregistered)?.lock();
         let slot = shard.slot_of(handle).ok_or(Error::Unregistered)?;
         shard.attribute(slot, attribute, &self.rules, &self.hasher)
     }
@@ -267,7 +293,7 @@ impl<W: Default> Table<W> {
     /// # Errors
     /// [`Error::Unregistered`] for a stale handle or an attribute the sensor does not have.
     pub fn put(&self, point: Point, now: Micros, deliver: impl FnOnce(&Arc<Series>, &Sample, &mut W)) -> Result<Seq> {
-        let mut shard = self.shards[point.handle.shard as usize].lock();
+        let mut shard = self.shard_of(point.handle).ok_or(Error::Unregistered)?.lock();
         let at = shard.series_of(point.handle, point.attribute).ok_or(Error::Unregistered)?;
         Ok(shard.take(at, point.value, point.source_time, now, deliver))
     }
@@ -284,8 +310,10 @@ impl<W: Default> Table<W> {
         let mut refused = 0;
         for run in points.chunk_by(|a, b| a.handle.shard == b.handle.shard) {
             let Some(first) = run.first() else { continue };
-            let mut shard = self.shards[first.handle.shard as usize].lock();
-            refused += shard.take_run(run, now, deliver);
+            match self.shard_of(first.handle) {
+                Some(shard) => refused += shard.lock().take_run(run, now, deliver),
+                None => refused += run.len(),
+            }
         }
         refused
     }
@@ -300,7 +328,7 @@ impl<W: Default> Table<W> {
         attribute: AttributeIndex,
         visit: impl FnOnce(&Arc<Series>, &mut W),
     ) -> Result<()> {
-        let mut shard = self.shards[handle.shard as usize].lock();
+        let mut shard = self.shard_of(handle).ok_or(Error::Unregistered)?.lock();
         let at = shard.series_of(handle, attribute).ok_or(Error::Unregistered)?;
         shard.visit_one(at, visit);
         Ok(())
@@ -413,6 +441,12 @@ impl<W: Default> Table<W> {
     /// Whether no sensor is registered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The shard that a handle names; none where it is of a table with more of them, or made up.
+    #[inline]
+    fn shard_of(&self, handle: Handle) -> Option<&CachePadded<Mutex<Shard<W>>>> {
+        self.shards.get(handle.shard as usize)
     }
 
     #[inline]

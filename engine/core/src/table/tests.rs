@@ -54,6 +54,28 @@ fn a_stale_handle_never_reaches_the_slots_next_sensor() {
 }
 
 #[test]
+fn a_handle_made_of_any_numbers_is_stale() {
+    let table = table();
+    let handle = table.register(registration("s", 1), 0).unwrap();
+    let attribute = table.attribute(handle, "x").unwrap();
+    assert_eq!(Handle::from_parts(handle.parts()), handle);
+    assert_eq!(AttributeIndex::from_number(attribute.number()), attribute);
+    let [shard, slot, generation] = handle.parts();
+    for parts in [[shard + 4, slot, generation], [u32::MAX; 3], [shard, u32::MAX, generation], [shard, slot, 77]] {
+        let made_up = Handle::from_parts(parts);
+        assert_eq!(put(&table, made_up, "x", 1, 1).unwrap_err(), Error::Unregistered);
+        let point = Point { handle: made_up, attribute, value: Value::I64(1), source_time: 1 };
+        assert_eq!(table.put_many(&[point.clone(), point.clone()], 1, |_, _, ()| {}), 2);
+        assert_eq!(table.put(point, 1, |_, _, ()| {}).unwrap_err(), Error::Unregistered);
+        assert_eq!(table.visit_handle(made_up, attribute, |_, ()| {}).unwrap_err(), Error::Unregistered);
+    }
+    let beyond = AttributeIndex::from_number(u16::MAX);
+    let point = Point { handle, attribute: beyond, value: Value::I64(1), source_time: 1 };
+    assert_eq!(table.put(point, 1, |_, _, ()| {}).unwrap_err(), Error::Unregistered);
+    assert_eq!(table.latest("s", "x"), None);
+}
+
+#[test]
 fn registrations_are_counted_and_ended_by_their_claim_alone() {
     let table = table();
     table.register(registration("s", 5), 0).unwrap();
