@@ -87,6 +87,30 @@ fn history_is_the_same_on_every_node() {
     assert_eq!(values(&a), values(&b));
 }
 
+#[test]
+fn a_subscription_is_read_in_parts_and_closed_by_another_thread() {
+    let a = start("a", &[]);
+    let held = a.register(&sensor("s")).unwrap();
+    let mut reader = a.subscribe(&only("s"), Contract::default()).unwrap();
+    let view = reader.view();
+    for number in 0..10 {
+        held.put("x", Value::I64(number)).unwrap();
+    }
+    let mut numbers = Vec::new();
+    assert_eq!(reader.read_some(4, LIMIT, |item| numbers.push(item.row.seq)), 4);
+    assert_eq!((view.ledger().delivered, view.ledger().queued), (4, 6));
+    assert_eq!(reader.read_some(100, LIMIT, |item| numbers.push(item.row.seq)), 6);
+    assert_eq!(numbers, (1..=10).collect::<Vec<_>>());
+    view.change(&[only("t")]).unwrap();
+    held.put("x", Value::I64(10)).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| reader.read_some(100, LIMIT, |_| {}));
+        view.close();
+        assert_eq!(waiting.join().unwrap(), 0);
+    });
+    assert!(reader.is_closed() && view.ledger().offered == 10);
+}
+
 /// One declaration per sensor would end at 65,535 and be quadratic long before; here there is none.
 #[test]
 fn more_sensors_than_zenoh_has_declarations() {

@@ -149,27 +149,24 @@ impl Drop for Demands {
 
 /// A subscription of this node: a bounded queue of deliveries. Dropping it ends it.
 pub struct Subscriber {
+    view: SubscriberView,
+    taken: Taken,
+    deliveries: VecDeque<Delivery>,
+}
+
+/// A subscription as others than its reader hold it: what became of its readings, other filters, its end. Cheap to
+/// clone; keeps nothing alive but the queue.
+#[derive(Clone)]
+pub struct SubscriberView {
     engine: Arc<Engine>,
     id: SubscriptionId,
     subscription: Arc<Subscription>,
-    taken: Taken,
-    deliveries: VecDeque<Delivery>,
 }
 
 /// Deliveries taken from the queue at a time.
 const TAKE: usize = 1024;
 
-impl Subscriber {
-    /// Subscribes; see [`Engine::watch`].
-    ///
-    /// # Errors
-    /// As [`Engine::watch`].
-    pub fn subscribe(engine: &Arc<Engine>, filter: &Filter, contract: Contract) -> Result<Self> {
-        let (id, subscription) = engine.watch(filter, contract)?;
-        let (taken, deliveries) = (Taken::default(), VecDeque::new());
-        Ok(Self { engine: engine.clone(), id, subscription, taken, deliveries })
-    }
-
+impl SubscriberView {
     /// The contract that is kept.
     pub fn contract(&self) -> Contract {
         self.subscription.contract()
@@ -188,17 +185,68 @@ impl Subscriber {
         self.subscription.ledger()
     }
 
-    /// Whether it ended: its contract closed it.
+    /// Whether it ended: its contract closed it, or [`close`](Self::close).
     pub fn is_closed(&self) -> bool {
         self.subscription.is_closed()
     }
 
+    /// Takes nothing more in, and wakes its reader, who still gets what is queued.
+    pub fn close(&self) {
+        self.subscription.close();
+    }
+}
+
+impl Subscriber {
+    /// Subscribes; see [`Engine::watch`].
+    ///
+    /// # Errors
+    /// As [`Engine::watch`].
+    pub fn subscribe(engine: &Arc<Engine>, filter: &Filter, contract: Contract) -> Result<Self> {
+        let (id, subscription) = engine.watch(filter, contract)?;
+        let view = SubscriberView { engine: engine.clone(), id, subscription };
+        Ok(Self { view, taken: Taken::default(), deliveries: VecDeque::new() })
+    }
+
+    /// What others than the reader hold of it, on any thread, while the reader waits.
+    pub fn view(&self) -> SubscriberView {
+        self.view.clone()
+    }
+
+    /// The contract that is kept.
+    pub fn contract(&self) -> Contract {
+        self.view.contract()
+    }
+
+    /// Asks for what matches any of these filters from now on; see [`Engine::rewatch`].
+    ///
+    /// # Errors
+    /// As [`Engine::rewatch`].
+    pub fn change(&self, filters: &[Filter]) -> Result<()> {
+        self.view.change(filters)
+    }
+
+    /// What became of every reading so far.
+    pub fn ledger(&self) -> Ledger {
+        self.view.ledger()
+    }
+
+    /// Whether it ended: its contract closed it, or [`SubscriberView::close`].
+    pub fn is_closed(&self) -> bool {
+        self.view.is_closed()
+    }
+
     /// Reads what is queued by reference, in order; waits up to `timeout` for something, blocking the thread. The
     /// fastest way: no reference count and no allocation per reading. Answers how many items came.
-    pub fn read_batch(&mut self, timeout: Duration, mut visit: impl FnMut(Item<'_>)) -> usize {
-        self.subscription.wait(timeout, false);
-        self.subscription.take(&mut self.taken, usize::MAX);
-        self.engine.note_taken(&self.taken);
+    pub fn read_batch(&mut self, timeout: Duration, visit: impl FnMut(Item<'_>)) -> usize {
+        self.read_some(usize::MAX, timeout, visit)
+    }
+
+    /// [`read_batch`](Self::read_batch) of at most `max` readings, for whoever keeps them: what else is queued stays
+    /// there. Told gaps and ends come on top.
+    pub fn read_some(&mut self, max: usize, timeout: Duration, mut visit: impl FnMut(Item<'_>)) -> usize {
+        self.view.subscription.wait(timeout, false);
+        self.view.subscription.take(&mut self.taken, max);
+        self.view.engine.note_taken(&self.taken);
         let mut count = 0;
         self.taken.drain(|item| {
             count += 1;
@@ -210,7 +258,7 @@ impl Subscriber {
     /// The next delivery; waits up to `timeout`, blocking the thread.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Option<Delivery> {
         if self.deliveries.is_empty() {
-            self.subscription.wait(timeout, false);
+            self.view.subscription.wait(timeout, false);
             self.refill(TAKE);
         }
         self.deliveries.pop_front()
@@ -224,8 +272,8 @@ impl Subscriber {
     }
 
     fn refill(&mut self, max: usize) {
-        self.subscription.take(&mut self.taken, max);
-        self.engine.note_taken(&self.taken);
+        self.view.subscription.take(&mut self.taken, max);
+        self.view.engine.note_taken(&self.taken);
         self.taken.deliveries(&mut self.deliveries);
     }
 }
@@ -235,11 +283,11 @@ impl Stream for Subscriber {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         if self.deliveries.is_empty() {
-            let Self { engine, subscription, taken, deliveries, .. } = &mut *self;
-            if subscription.poll_take(context, taken, TAKE).is_pending() {
+            let Self { view, taken, deliveries } = &mut *self;
+            if view.subscription.poll_take(context, taken, TAKE).is_pending() {
                 return Poll::Pending;
             }
-            engine.note_taken(taken);
+            view.engine.note_taken(taken);
             taken.deliveries(deliveries);
         }
         Poll::Ready(self.deliveries.pop_front())
@@ -248,6 +296,6 @@ impl Stream for Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.engine.unwatch(self.id);
+        self.view.engine.unwatch(self.view.id);
     }
 }

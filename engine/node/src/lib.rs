@@ -38,7 +38,7 @@ pub use senza_mesh::engine::{
     Comparison, Cursor, Disagreement, Engine, Existing, Happening, Lost, Mode, NodeView, OnConflict, Page, Sensor,
     Whereis,
 };
-pub use senza_mesh::handle::{Demands, SensorHandle, Subscriber};
+pub use senza_mesh::handle::{Demands, SensorHandle, Subscriber, SubscriberView};
 use senza_mesh::ownership::Timing;
 pub use senza_mesh::ownership::contest::{HealReport, Settled};
 use senza_mesh::transport::Transport;
