@@ -174,12 +174,9 @@ impl Config {
             history_max: flags.history_max.or(file.history_max).unwrap_or(defaults.history_max),
             ..defaults
         };
-        in_range("sensors_max", table.sensors_max as u64, 1, 100_000_000)?;
-        in_range("attributes_max", table.attributes_max as u64, 1, 65_535)?;
-        in_range("history_max", table.history_max as u64, 1, 1_000_000)?;
         let config = Self {
             name,
-            root: root(flags.root.or(file.root))?,
+            root: flags.root.or(file.root).unwrap_or_else(|| DEFAULT_ROOT.to_owned()),
             listen: given(flags.listen, file.listen, &[DEFAULT_ENDPOINT]),
             connect: given(flags.connect, file.connect, &[]),
             table,
@@ -190,18 +187,28 @@ impl Config {
             mode: mode(flags.mode.or(file.mode))?,
             zenoh: file.zenoh.iter().map(|(path, value)| (path.clone(), json5(value))).collect(),
         };
-        in_range("idle_unregister_s", config.idle_unregister_s, 1, 31_536_000)?;
-        in_range("lease_ms", config.lease_ms, 500, 600_000)?;
-        in_range("silence_ms", config.silence_ms, 300, 600_000)?;
-        in_range("takeover_holdoff_ms", config.takeover_holdoff_ms, 0, 3_600_000)?;
-        let insecure = flags.insecure || file.insecure.unwrap_or_default();
-        for endpoint in config.listen.iter().chain(&config.connect) {
+        config.check(flags.insecure || file.insecure.unwrap_or_default())?;
+        Ok(config)
+    }
+
+    /// Holds every setting to its range, for whoever filled it in by hand. `insecure` allows an address that is not
+    /// loopback without TLS.
+    ///
+    /// # Errors
+    /// [`ConfigError::Setting`] names the setting and the rule.
+    pub fn check(&self, insecure: bool) -> Result<(), ConfigError> {
+        in_range("sensors_max", self.table.sensors_max as u64, 1, 100_000_000)?;
+        in_range("attributes_max", self.table.attributes_max as u64, 1, 65_535)?;
+        in_range("history_max", self.table.history_max as u64, 1, 1_000_000)?;
+        in_range("idle_unregister_s", self.idle_unregister_s, 1, 31_536_000)?;
+        in_range("lease_ms", self.lease_ms, 500, 600_000)?;
+        in_range("silence_ms", self.silence_ms, 300, 600_000)?;
+        in_range("takeover_holdoff_ms", self.takeover_holdoff_ms, 0, 3_600_000)?;
+        root(Some(self.root.clone()))?;
+        for endpoint in self.listen.iter().chain(&self.connect) {
             check_endpoint(endpoint)?;
         }
-        for endpoint in &config.listen {
-            check_exposure(endpoint, insecure)?;
-        }
-        Ok(config)
+        self.listen.iter().try_for_each(|endpoint| check_exposure(endpoint, insecure))
     }
 }
 
@@ -294,6 +301,22 @@ mod tests {
         let config = load(toml, Flags { name: Some("from-flag".into()), ..Flags::default() }).unwrap();
         assert_eq!((config.name.as_str(), config.table.history_max), ("from-flag", 7));
         assert_eq!(config.listen, ["tcp/127.0.0.1:0"]);
+    }
+
+    #[test]
+    fn what_is_filled_in_by_hand_is_held_to_the_same_rules() {
+        let good = Config::loopback(NodeName::new("a").unwrap());
+        assert!(good.check(false).is_ok());
+        let wrong = |change: fn(&mut Config), rule: &str| {
+            let mut config = good.clone();
+            change(&mut config);
+            let error = config.check(false).unwrap_err().to_string();
+            assert!(error.contains(rule), "{error}");
+        };
+        wrong(|config| config.table.attributes_max = 65_536, "attributes_max = 65536: must be 1 to 65535");
+        wrong(|config| config.root = "a//b".to_owned(), "root");
+        wrong(|config| config.connect = vec!["nowhere".to_owned()], "endpoint like tcp/");
+        wrong(|config| config.listen = vec!["tcp/0.0.0.0:0".to_owned()], "--insecure");
     }
 
     #[test]
