@@ -143,6 +143,24 @@ enum Format {
     Bytes,
 }
 
+/// An object or array as a value, for whoever has it as text: as the same payload of a device, were it no envelope.
+///
+/// # Errors
+/// [`PayloadError`] names what is wrong: a number or text alone has a kind of its own.
+pub fn json_value(text: &str) -> Result<Value> {
+    if text.len() > PAYLOAD_MAX {
+        return Err(PayloadError::TooLong { size: text.len(), max: PAYLOAD_MAX });
+    }
+    match parse_json(text.as_bytes())? {
+        item @ (Item::List(_) | Item::Fields(_)) => {
+            let value = value_of(item, Some("json"))?;
+            value.check()?;
+            Ok(value)
+        }
+        _ => Err(PayloadError::rule("json", "must be an object or an array")),
+    }
+}
+
 /// Reads the payload of a put that names sensor and attribute in its key. Cost: one pass and the value's own memory.
 ///
 /// # Errors

@@ -77,6 +77,16 @@ fn text_is_what_it_looks_like() {
 }
 
 #[test]
+fn json_of_an_embedder_is_an_object_or_an_array() {
+    assert_eq!(json_value(" {\"value\": [1, 2.5]} ").unwrap(), json("{\"value\":[1,2.5]}"));
+    let deep = "[".repeat(121) + &"]".repeat(121);
+    let large = format!("[\"{}\"]", "x".repeat(VALUE_BYTES_MAX));
+    for bad in ["", "1", "\"text\"", "[1", &deep, &large, &"x".repeat(PAYLOAD_MAX + 1)] {
+        assert!(json_value(bad).is_err(), "{}", bad.chars().take(20).collect::<String>());
+    }
+}
+
+#[test]
 fn unknown_encodings_have_a_default() {
     assert_eq!(one("application/octet-stream", b"72"), bytes(b"72"));
     assert_eq!(one("image/png", b"72"), bytes(b"72"));
