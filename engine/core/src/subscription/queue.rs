@@ -700,7 +700,8 @@ impl Queue {
     pub(super) fn has_waiter(&self) -> bool {
         match self.waiter {
             Waiter::None => false,
-            Waiter::ForAny => true,
+            // What is left out or kept back is nothing to read: the wait goes on.
+            Waiter::ForAny => !self.must_wait(false),
             Waiter::ForNudge => self.nudged || self.closed,
         }
     }

@@ -211,6 +211,24 @@ fn a_closed_subscription_yields_what_it_holds_and_then_ends() {
 }
 
 #[test]
+fn what_is_left_out_ends_no_wait() {
+    let subscription = Subscription::new(Contract::default());
+    let x = subscription.enroll(&series("x"), with(Pace::Every, Deadband::Absolute(1e9), 0));
+    put(&subscription, x, 1);
+    let mut taken = Taken::default();
+    assert_eq!(got(&subscription, &mut taken, 10), ["1"]);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            assert!(subscription.wait(Duration::from_secs(60), false));
+            got(&subscription, &mut taken, 10)
+        });
+        (2..50_000).for_each(|seq| put(&subscription, x, seq));
+        offer(&subscription, x, 50_000, &Value::F64(1e12), 0);
+        assert_eq!(waiting.join().unwrap(), ["~50000"]);
+    });
+}
+
+#[test]
 fn gaps_alone_do_not_grow_the_queue() {
     let subscription = Subscription::new(contract(Overflow::DropOldest, 4));
     let x = subscription.enroll(&series("x"), Want::EVERY);
