@@ -27,8 +27,8 @@ const RETRY_US: Micros = 10_000_000;
 /// Whether some client subscribes to a part of the key space.
 pub(crate) struct Watched {
     pub(crate) state: Arc<WatchState>,
-    _publisher: Publisher<'static>,
-    _listener: MatchingListener<()>,
+    /// The publisher and what tells of its subscribers; `None` once closed.
+    declared: Mutex<Option<(MatchingListener<()>, Publisher<'static>)>>,
 }
 
 /// What is known of who subscribes.
@@ -107,12 +107,15 @@ impl Watched {
             .matching_listener()
             .callback(move |status| told.change(|flags| flags.matching = status.matching()))
             .wait()?;
-        Ok(Self { state, _publisher: publisher, _listener: listener })
+        Ok(Self { state, declared: Mutex::new(Some((listener, publisher))) })
     }
 
-    /// Wakes who waits, for the last time.
+    /// Wakes who waits, for the last time, and takes the declarations back: of a publisher that outlives its session,
+    /// Zenoh keeps the whole session for ever.
     pub(crate) fn close(&self) {
         self.state.change(|flags| flags.closing = true);
+        let declared = self.declared.lock().take();
+        drop(declared);
     }
 }
 

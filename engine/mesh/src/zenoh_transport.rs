@@ -103,7 +103,8 @@ pub struct ZenohTransport {
     session: zenoh::Session,
     listening: Vec<String>,
     settings: Vec<(String, String)>,
-    own: Publisher<'static>,
+    /// `None` once closed.
+    own: RwLock<Option<Publisher<'static>>>,
     publishers: RwLock<BTreeMap<(NodeName, Class), Arc<Publisher<'static>>>>,
     counts: Arc<Counts>,
     declared: Mutex<Declared>,
@@ -155,7 +156,7 @@ impl ZenohTransport {
             session,
             listening,
             settings: options.settings,
-            own,
+            own: RwLock::new(Some(own)),
             publishers: RwLock::default(),
             counts,
             declared: Mutex::new(Declared { token: None, subscribers }),
@@ -254,7 +255,9 @@ impl Transport for ZenohTransport {
 
     fn broadcast(&self, message: Bytes) {
         self.counts.broadcast.add(SENT, message.len());
-        if let Err(error) = self.own.put(message).wait() {
+        if let Some(own) = self.own.read().as_ref()
+            && let Err(error) = own.put(message).wait()
+        {
             tracing::debug!(%error, "broadcast");
         }
     }
@@ -294,8 +297,11 @@ impl Transport for ZenohTransport {
             tracing::debug!(%error, "token");
         }
         drop(declared.subscribers);
+        // Of a publisher that outlives its session, Zenoh keeps the whole session for ever.
         let publishers = std::mem::take(&mut *self.publishers.write());
         drop(publishers);
+        let own = self.own.write().take();
+        drop(own);
         if let Err(error) = self.session.close().wait() {
             tracing::debug!(%error, "close");
         }
