@@ -1,0 +1,266 @@
+//! Readings put singly and in batches, by attributes and by ids.
+
+use std::cell::Cell;
+
+use senza_core::Value;
+use senza_core::table::{NamedPoint, Point};
+use senza_mesh::clock::{Clock, SystemClock};
+
+use crate::border::{self, Out};
+use crate::error::{Fail, Outcome, code_of, refuse, senza_code};
+use crate::node::{self, Running, senza_node};
+use crate::sensors::senza_attribute;
+use crate::text::{self, senza_str};
+use crate::value::{self, senza_value};
+
+/// Of a reading's time: now.
+pub const SENZA_NOW: i64 = i64::MIN;
+/// Most points of one batch.
+pub const SENZA_BATCH_MAX: usize = 65_536;
+
+/// One reading to put by attribute.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct senza_point {
+    /// Of what: senza_sensor_attribute().
+    pub attribute: senza_attribute,
+    /// When it was read, microseconds since 1970, or SENZA_NOW.
+    pub time_us: i64,
+    /// What was read.
+    pub value: senza_value,
+}
+
+/// One reading to put by ids.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct senza_named_point {
+    /// The sensor.
+    pub sensor: senza_str,
+    /// The attribute, made at its first use.
+    pub attribute: senza_str,
+    /// When it was read, microseconds since 1970, or SENZA_NOW.
+    pub time_us: i64,
+    /// What was read.
+    pub value: senza_value,
+}
+
+thread_local! {
+    /// Room for the points of a batch, used again: at most 3 MiB a thread.
+    static POINTS: Cell<Vec<Point>> = const { Cell::new(Vec::new()) };
+    /// The same, for points by ids: at most 5 MiB; empty between two calls.
+    static NAMED: Cell<Vec<NamedPoint<'static>>> = const { Cell::new(Vec::new()) };
+}
+
+/// A source time as it was given, or now.
+pub(crate) fn now_or(time_us: i64) -> i64 {
+    if time_us == SENZA_NOW { SystemClock.now() } else { time_us }
+}
+
+/// Puts one reading. `time_us` is when it was read, microseconds since 1970, or SENZA_NOW. `seq`, which may be NULL,
+/// answers its number. One lock of the table, and one of each subscription's queue that it goes to; for numbers no
+/// allocation.
+///
+/// SENZA_UNREGISTERED where the sensor was unregistered, or another node took it over. Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn senza_put(
+    attribute: senza_attribute,
+    value: senza_value,
+    time_us: i64,
+    seq: *mut u64,
+) -> senza_code {
+    border::enter(|| {
+        // SAFETY: the header's rule of pointers.
+        let out = unsafe { border::out_or_null(seq, "seq") }?;
+        // SAFETY: the header's rule of pointers.
+        let value = unsafe { value::value(&value) }?;
+        let running = node::node_of_bits(attribute.node_bits())?;
+        out.set(running.shared.engine.put(attribute.point(value, now_or(time_us)))?);
+        Ok(())
+    })
+}
+
+/// Puts many readings of a node's sensors: a run of points of one shard costs one lock. Order is kept per series.
+///
+/// A point that breaks a rule (a value's kind or size, an attribute of another node) refuses the whole batch: nothing
+/// is put, and the message names the point. Points of sensors that were unregistered or taken over are left out: the
+/// answer is SENZA_REFUSED, `refused`, which may be NULL, says how many, and all others were put. SENZA_LENGTH beyond
+/// SENZA_BATCH_MAX points. Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn senza_put_many(
+    node: senza_node,
+    points: *const senza_point,
+    count: usize,
+    refused: *mut usize,
+) -> senza_code {
+    border::enter(|| {
+        // SAFETY: the header's rule of pointers.
+        let out = unsafe { border::out_or_null(refused, "refused") }?;
+        // SAFETY: the header's rule of pointers.
+        let points = unsafe { border::list(points, count, SENZA_BATCH_MAX, "points") }?;
+        let running = node::node(node)?;
+        put_points(&running, &out, |made| {
+            let mut now = None;
+            for (at, point) in points.iter().enumerate() {
+                // SAFETY: the header's rule of pointers.
+                let value = unsafe { value::value(&point.value) }.map_err(|fail| fail.within("point", at))?;
+                check_node(&running, point.attribute, at)?;
+                made.push(point.attribute.point(value, time(point.time_us, &mut now)));
+            }
+            Ok(())
+        })
+    })
+}
+
+/// senza_put_many() of floating-point numbers in columns: the attributes, the values and the times of `count` readings.
+/// `times_us` may be NULL: now. Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn senza_put_columns(
+    node: senza_node,
+    attributes: *const senza_attribute,
+    values: *const f64,
+    times_us: *const i64,
+    count: usize,
+    refused: *mut usize,
+) -> senza_code {
+    border::enter(|| {
+        // SAFETY: the header's rule of pointers.
+        let out = unsafe { border::out_or_null(refused, "refused") }?;
+        // SAFETY: the header's rule of pointers.
+        let attributes = unsafe { border::list(attributes, count, SENZA_BATCH_MAX, "attributes") }?;
+        // SAFETY: the header's rule of pointers.
+        let values = unsafe { border::list(values, count, SENZA_BATCH_MAX, "values") }?;
+        let times = match times_us.is_null() {
+            true => None,
+            // SAFETY: the header's rule of pointers.
+            false => Some(unsafe { border::list(times_us, count, SENZA_BATCH_MAX, "times_us") }?),
+        };
+        let running = node::node(node)?;
+        put_points(&running, &out, |made| {
+            let mut now = None;
+            for (at, (attribute, value)) in attributes.iter().zip(values).enumerate() {
+                check_node(&running, *attribute, at)?;
+                let time_us = time(times.map_or(SENZA_NOW, |times| times[at]), &mut now);
+                made.push(attribute.point(Value::F64(*value), time_us));
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Puts many readings by ids, for whoever has no attributes at hand; about half of the cost of putting them singly.
+/// Order is kept per series.
+///
+/// A point that breaks a rule (a text that is not UTF-8, a length, a value's kind) refuses the whole batch: nothing is
+/// put, and the message names the point. Other points are refused singly: then the answer is SENZA_REFUSED, `refused`
+/// says how many, and `codes` why, point by point, SENZA_OK of those that were put: SENZA_NOT_OWNER, SENZA_NOT_FOUND,
+/// SENZA_FULL, SENZA_LENGTH of an empty attribute id. Both may be NULL; `codes` has room for `count`. SENZA_LENGTH
+/// beyond SENZA_BATCH_MAX points. Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn senza_put_many_by_id(
+    node: senza_node,
+    points: *const senza_named_point,
+    count: usize,
+    codes: *mut senza_code,
+    refused: *mut usize,
+) -> senza_code {
+    border::enter(|| {
+        // SAFETY: the header's rule of pointers.
+        let out = unsafe { border::out_or_null(refused, "refused") }?;
+        // SAFETY: the header's rule of pointers.
+        let points = unsafe { border::list(points, count, SENZA_BATCH_MAX, "points") }?;
+        // SAFETY: the header's rule of pointers.
+        let codes = unsafe { border::list_to_write(codes, count, SENZA_BATCH_MAX, "codes") }?;
+        let running = node::node(node)?;
+        let mut made = NAMED.take();
+        let mut now = None;
+        for (at, point) in points.iter().enumerate() {
+            // SAFETY: the header's rule of pointers.
+            let named = unsafe { named(point, &mut now) };
+            made.push(named.map_err(|fail| fail.within("point", at))?);
+        }
+        let refusals = running.shared.engine.put_many_by_id(&made);
+        // What it borrowed is the caller's again.
+        made.clear();
+        NAMED.set(made);
+        out.set(refusals.len());
+        if let Some(codes) = codes {
+            codes.fill(senza_code::SENZA_OK);
+            refusals.iter().for_each(|(at, error)| codes[*at] = code_of(error));
+        }
+        match refusals.first() {
+            None => Ok(()),
+            Some((at, error)) => Err(some_refused(refusals.len(), format!("; point {at}: {error}"))),
+        }
+    })
+}
+
+/// Puts one reading by ids. `time_us` is when it was read, microseconds since 1970, or SENZA_NOW. `seq`, which may be
+/// NULL, answers its number.
+///
+/// SENZA_NOT_OWNER where another node owns the sensor, SENZA_NOT_FOUND where nobody does. Thread-safe.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn senza_put_by_id(
+    node: senza_node,
+    sensor: senza_str,
+    attribute: senza_str,
+    value: senza_value,
+    time_us: i64,
+    seq: *mut u64,
+) -> senza_code {
+    border::enter(|| {
+        // SAFETY: the header's rule of pointers.
+        let out = unsafe { border::out_or_null(seq, "seq") }?;
+        // SAFETY: the header's rule of pointers.
+        let sensor = unsafe { text::sensor(sensor) }?;
+        // SAFETY: the header's rule of pointers.
+        let attribute = unsafe { text::attribute(attribute) }?;
+        // SAFETY: the header's rule of pointers.
+        let value = unsafe { value::value(&value) }?;
+        let source_time = (time_us != SENZA_NOW).then_some(time_us);
+        out.set(node::node(node)?.shared.engine.put_by_id(sensor, attribute, value, source_time)?);
+        Ok(())
+    })
+}
+
+/// Has points made and puts them, all or none.
+fn put_points(running: &Running, out: &Out<usize>, make: impl FnOnce(&mut Vec<Point>) -> Outcome<()>) -> Outcome<()> {
+    let mut points = POINTS.take();
+    let made = make(&mut points);
+    let refused = if made.is_ok() { running.shared.engine.put_many(&points) } else { points.len() };
+    points.clear();
+    POINTS.set(points);
+    made?;
+    out.set(refused);
+    if refused == 0 { Ok(()) } else { Err(some_refused(refused, ": their sensors are no longer registered here")) }
+}
+
+#[cold]
+fn some_refused(count: usize, why: impl std::fmt::Display) -> Fail {
+    refuse(senza_code::SENZA_REFUSED, format!("{count} points were refused{why}"))
+}
+
+#[inline]
+fn check_node(running: &Running, attribute: senza_attribute, at: usize) -> Outcome<()> {
+    if attribute.node_bits() == running.shared.number & ((1 << node::NODE_BITS) - 1) {
+        return Ok(());
+    }
+    Err(refuse(senza_code::SENZA_HANDLE, format!("point {at}: not an attribute of a sensor of this node")))
+}
+
+#[inline]
+fn time(time_us: i64, now: &mut Option<i64>) -> i64 {
+    if time_us == SENZA_NOW { *now.get_or_insert_with(|| SystemClock.now()) } else { time_us }
+}
+
+/// # Safety
+/// `point` is as its type says, for as long as the answer is in use.
+#[inline]
+unsafe fn named(point: &senza_named_point, now: &mut Option<i64>) -> Outcome<NamedPoint<'static>> {
+    // SAFETY: as the caller promises.
+    let sensor = unsafe { text::sensor(point.sensor) }?;
+    // SAFETY: as the caller promises.
+    let attribute = unsafe { text::attribute(point.attribute) }?;
+    // SAFETY: as the caller promises.
+    let value = unsafe { value::value(&point.value) }?;
+    Ok(NamedPoint { sensor, attribute, value, source_time: time(point.time_us, now) })
+}
