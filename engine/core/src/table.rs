@@ -72,6 +72,14 @@ pub struct Handle {
     generation: u32,
 }
 
+impl Handle {
+    /// Which lock shard it is in, below [`Table::shard_count`]: what to sort points by, so that
+    /// [`Table::put_many`] meets long runs of one shard.
+    pub fn shard(self) -> usize {
+        self.shard as usize
+    }
+}
+
 /// Names one attribute of a sensor: its place in the order of first use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttributeIndex(u16);

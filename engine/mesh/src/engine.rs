@@ -16,7 +16,7 @@ mod subscriptions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
@@ -229,7 +229,7 @@ pub struct Engine {
     registrations: Box<[Mutex<()>]>,
     questions: Mutex<Questions>,
     starts: Mutex<Starts>,
-    happenings: RwLock<Vec<Sender<Happening>>>,
+    happenings: RwLock<Vec<Listener>>,
     /// How often a sensor changed owners, or a node came or went: what a series was held against may differ then.
     moves: Moves,
     interest_changed: AtomicBool,
@@ -251,6 +251,14 @@ pub struct Engine {
     in_charge: RwLock<InCharge>,
     comparison: Mutex<Comparison>,
     wake: RwLock<Option<Box<dyn Fn() + Send + Sync>>>,
+}
+
+/// Who is told what happens.
+struct Listener {
+    queue: Sender<Happening>,
+    lost: Arc<AtomicU64>,
+    /// Rung after something was queued.
+    bell: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Default)]

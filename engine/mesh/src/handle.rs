@@ -255,6 +255,31 @@ impl Subscriber {
         count
     }
 
+    /// [`read_batch`](Self::read_batch) for a task, of at most `max` readings: `Ready` with how many items came, which
+    /// may be none where all were left out, and always is when the subscription ended.
+    pub fn poll_batch(
+        &mut self,
+        context: &mut Context<'_>,
+        max: usize,
+        mut visit: impl FnMut(Item<'_>),
+    ) -> Poll<usize> {
+        if self.subscription.poll_take(context, &mut self.taken, max).is_pending() {
+            return Poll::Pending;
+        }
+        self.engine.note_taken(&self.taken);
+        let mut count = 0;
+        self.taken.drain(|item| {
+            count += 1;
+            visit(item);
+        });
+        Poll::Ready(count)
+    }
+
+    /// The queue itself: what another thread looks at, or closes, while this one's waits.
+    pub fn queue(&self) -> &Arc<Subscription> {
+        &self.subscription
+    }
+
     /// The next delivery; waits up to `timeout`, blocking the thread.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Option<Delivery> {
         if self.deliveries.is_empty() {

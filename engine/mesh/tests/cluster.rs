@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test: a panic is its failure, seeds are printed")]
 
-use senza_core::subscription::{Contract, Start};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use senza_core::subscription::{Contract, Pace, Start, Want};
 use senza_core::table::NamedPoint;
 use senza_core::{AttributeId, Delivery, Error, Filter, SensorId, Seq, Value};
 use senza_mesh::engine::{Happening, OnConflict, Sensor};
@@ -50,6 +54,79 @@ fn both_nodes_see_each_others_sensors() {
         assert_eq!(cluster.engine(node).sensors(&Filter::all()).len(), 2);
     }
     assert!(cluster.agree());
+}
+
+#[test]
+fn a_listener_is_rung_and_hears_everything_once_whoever_else_leaves() {
+    let cluster = Cluster::seed(21).nodes(1);
+    let rings = Arc::new(AtomicUsize::new(0));
+    let bell = rings.clone();
+    let ring = move || {
+        bell.fetch_add(1, Ordering::Relaxed);
+    };
+    let leaves = cluster.engine("a").happenings();
+    let (stays, lost) = cluster.engine("a").listen(ring);
+    let _first = cluster.register("a", "first");
+    drop(leaves);
+    let _second = cluster.register("a", "second");
+    let _third = cluster.register("a", "third");
+    let told: Vec<_> = stays.try_iter().collect();
+    assert!(matches!(told.as_slice(), [Happening::Registered(_), Happening::Registered(_), Happening::Registered(_)]));
+    assert_eq!((rings.load(Ordering::Relaxed), lost.load(Ordering::Relaxed)), (3, 0));
+}
+
+#[test]
+fn an_attribute_marked_lossless_is_not_conflated() {
+    let cluster = Cluster::seed(22).nodes(1);
+    cluster.engine("a").mark_lossless([AttributeId::new("button").unwrap()]);
+    let want = Want { pace: Pace::Latest, ..Want::EVERY };
+    let contract = Contract { want, ..Contract::default() };
+    let mut reader = Subscriber::subscribe(cluster.engine("a"), &Filter::all(), contract).unwrap();
+    let handle = cluster.register("a", "s");
+    for press in 0..3 {
+        handle.put("button", Value::I64(press)).unwrap();
+        handle.put("pulse", Value::I64(press)).unwrap();
+    }
+    let mut out = Vec::new();
+    reader.take(&mut out, usize::MAX);
+    let seqs_of = |attribute: &str| -> Vec<Seq> {
+        let reading = |delivery: &Delivery| match delivery {
+            Delivery::Reading(reading) if reading.series.attribute.as_str() == attribute => Some(reading.seq),
+            _ => None,
+        };
+        out.iter().filter_map(reading).collect()
+    };
+    assert_eq!((seqs_of("button"), seqs_of("pulse")), (vec![1, 2, 3], vec![3]));
+}
+
+#[test]
+fn a_task_reads_batches_and_is_woken_for_the_next() {
+    let cluster = Cluster::seed(23).nodes(1);
+    let mut reader = Subscriber::subscribe(cluster.engine("a"), &Filter::all(), Contract::default()).unwrap();
+    let handle = cluster.register("a", "s");
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let mut context = Context::from_waker(&waker);
+    let mut seqs = Vec::new();
+    let mut read = |reader: &mut Subscriber| reader.poll_batch(&mut context, 2, |item| seqs.push(item.row.seq));
+    assert!(read(&mut reader).is_pending());
+    put(&handle, 3);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    assert_eq!((read(&mut reader), read(&mut reader)), (Poll::Ready(2), Poll::Ready(1)));
+    assert!(read(&mut reader).is_pending());
+    reader.queue().close();
+    assert_eq!(woken.0.load(Ordering::Relaxed), 2);
+    assert_eq!(read(&mut reader), Poll::Ready(0));
+    assert_eq!(seqs, [1, 2, 3]);
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[test]

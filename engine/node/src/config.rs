@@ -134,6 +134,8 @@ struct File {
 const DEFAULT_FILE: &str = "senza.toml";
 /// Where a node listens and a client connects by default.
 pub const DEFAULT_ENDPOINT: &str = "tcp/127.0.0.1:7447";
+/// Where a node inside another program listens by default: a free port of this machine alone.
+const FREE_LOOPBACK: &str = "tcp/127.0.0.1:0";
 /// The first chunk of all keys by default.
 pub const DEFAULT_ROOT: &str = "senza";
 
@@ -145,7 +147,7 @@ impl Config {
         Self {
             name,
             root: DEFAULT_ROOT.to_owned(),
-            listen: vec!["tcp/127.0.0.1:0".to_owned()],
+            listen: vec![FREE_LOOPBACK.to_owned()],
             connect: Vec::new(),
             table: TableLimits::default(),
             idle_unregister_s: 3600,
@@ -163,6 +165,20 @@ impl Config {
     /// [`ConfigError`] names the setting and the rule.
     pub fn load(flags: Flags) -> Result<Self, ConfigError> {
         let file = read_file(flags.config.as_deref())?;
+        Self::join(flags, file, DEFAULT_ENDPOINT)
+    }
+
+    /// The same for a node inside another program: no file but one that `flags` name, and a free loopback port where
+    /// none is given.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn embedded(flags: Flags) -> Result<Self, ConfigError> {
+        let file = if flags.config.is_some() { read_file(flags.config.as_deref())? } else { File::default() };
+        Self::join(flags, file, FREE_LOOPBACK)
+    }
+
+    fn join(flags: Flags, file: File, listen: &str) -> Result<Self, ConfigError> {
         let name = match flags.name.or(file.name) {
             Some(name) => NodeName::new(&name).map_err(|error| refuse("name", name, error))?,
             None => NodeName::from_host(&sysinfo::System::host_name().unwrap_or_default()),
@@ -177,7 +193,7 @@ impl Config {
         let config = Self {
             name,
             root: flags.root.or(file.root).unwrap_or_else(|| DEFAULT_ROOT.to_owned()),
-            listen: given(flags.listen, file.listen, &[DEFAULT_ENDPOINT]),
+            listen: given(flags.listen, file.listen, &[listen]),
             connect: given(flags.connect, file.connect, &[]),
             table,
             idle_unregister_s: flags.idle_unregister_s.or(file.idle_unregister_s).unwrap_or(3600),
@@ -317,6 +333,16 @@ mod tests {
         wrong(|config| config.root = "a//b".to_owned(), "root");
         wrong(|config| config.connect = vec!["nowhere".to_owned()], "endpoint like tcp/");
         wrong(|config| config.listen = vec!["tcp/0.0.0.0:0".to_owned()], "--insecure");
+    }
+
+    #[test]
+    fn an_embedded_node_takes_a_free_port_and_no_file_but_a_named_one() {
+        let config = Config::embedded(Flags { name: Some("a".into()), ..Flags::default() }).unwrap();
+        assert_eq!((config.name.as_str(), config.listen.as_slice()), ("a", ["tcp/127.0.0.1:0".to_owned()].as_slice()));
+        let missing = Flags { config: Some("not-there.toml".into()), ..Flags::default() };
+        assert!(Config::embedded(missing).unwrap_err().to_string().contains("not-there.toml"));
+        let out_of_range = Flags { history_max: Some(0), ..Flags::default() };
+        assert!(Config::embedded(out_of_range).unwrap_err().to_string().contains("history_max"));
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! What an engine knows of the cluster: where sensors are, listings, nodes, links, what happens.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use senza_core::directory::{Listed, Located, PARTITIONS};
 use senza_core::{Filter, Life, NodeName, SensorId};
 
 use super::mode::Mode;
-use super::{Cursor, Engine, HAPPENINGS_MAX, Happening, LinkView, NodeView, Page, Whereis};
+use super::{Cursor, Engine, HAPPENINGS_MAX, Happening, LinkView, Listener, NodeView, Page, Whereis};
 use crate::counters::{CounterValues, count};
 use crate::ownership::OwnershipCounts;
 use crate::relay::LinkCounts;
@@ -135,9 +137,17 @@ impl Engine {
 
     /// What happens from now on, in order per sensor, on a queue of [`HAPPENINGS_MAX`]. Dropping it ends it.
     pub fn happenings(&self) -> Receiver<Happening> {
-        let (sender, receiver) = crossbeam_channel::bounded(HAPPENINGS_MAX);
-        self.happenings.write().push(sender);
-        receiver
+        self.listen(|| {}).0
+    }
+
+    /// [`happenings`](Self::happenings) for whoever waits for other things too: `bell` is rung after something was
+    /// queued, in the thread that it happens in, so it must neither wait nor come back here. With it comes the number of
+    /// those that found the queue full.
+    pub fn listen(&self, bell: impl Fn() + Send + Sync + 'static) -> (Receiver<Happening>, Arc<AtomicU64>) {
+        let (queue, receiver) = crossbeam_channel::bounded(HAPPENINGS_MAX);
+        let lost = Arc::new(AtomicU64::new(0));
+        self.happenings.write().push(Listener { queue, lost: lost.clone(), bell: Box::new(bell) });
+        (receiver, lost)
     }
 
     /// Another life of this node's name that was heard, the last one.
@@ -151,19 +161,21 @@ impl Engine {
     }
 
     pub(super) fn tell(&self, happening: &Happening) {
-        let mut ended = false;
-        for sender in self.happenings.read().iter() {
-            match sender.try_send(happening.clone()) {
+        let mut ended: Vec<Arc<AtomicU64>> = Vec::new();
+        for listener in self.happenings.read().iter() {
+            match listener.queue.try_send(happening.clone()) {
                 Ok(()) => {}
-                Err(crossbeam_channel::TrySendError::Full(_)) => count(&self.counters.events_lost),
-                Err(crossbeam_channel::TrySendError::Disconnected(_)) => ended = true,
+                Err(crossbeam_channel::TrySendError::Full(_)) => {
+                    count(&self.counters.events_lost);
+                    listener.lost.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(crossbeam_channel::TrySendError::Disconnected(_)) => ended.push(listener.lost.clone()),
             }
+            (listener.bell)();
         }
-        if ended {
-            let gone = |sender: &Sender<Happening>| {
-                matches!(sender.try_send(happening.clone()), Err(crossbeam_channel::TrySendError::Disconnected(_)))
-            };
-            self.happenings.write().retain(|sender| sender.is_full() || !gone(sender));
+        if !ended.is_empty() {
+            let is_ended = |listener: &Listener| ended.iter().any(|lost| Arc::ptr_eq(lost, &listener.lost));
+            self.happenings.write().retain(|listener| !is_ended(listener));
         }
     }
 }

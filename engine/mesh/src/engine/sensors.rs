@@ -10,7 +10,7 @@ use senza_core::history::Sample;
 use senza_core::reading::{EndReason, Reading};
 use senza_core::subscription::{Overflow, Subscription};
 use senza_core::table::{AttributeIndex, Deliver, Handle, NamedPoint, Point, Registration, SensorView};
-use senza_core::{Epoch, Error, Micros, Result, SensorId, Seq, Series, Value};
+use senza_core::{AttributeId, Epoch, Error, Micros, Result, SensorId, Seq, Series, Value};
 use tokio::sync::oneshot;
 
 use super::mode::Mode;
@@ -139,6 +139,12 @@ impl Engine {
 
     pub(super) fn stripe(&self, sensor: &str) -> parking_lot::MutexGuard<'_, ()> {
         self.registrations[senza_core::hash::xxh64(sensor.as_bytes()) as usize % STRIPES].lock()
+    }
+
+    /// Marks attributes, of all sensors, of which no reading may be conflated, rate-limited or left out by a deadband: an
+    /// ECG, a button. Series that are there already stay as they are: call it first.
+    pub fn mark_lossless(&self, attributes: impl IntoIterator<Item = AttributeId>) {
+        self.table.mark_lossless(attributes);
     }
 
     /// The place of an attribute of a registered sensor; made at its first use.
