@@ -1,0 +1,189 @@
+"""Who owns what: registering, taking over, look-ups, listings, events, settings."""
+
+import pathlib
+
+import pytest
+
+import senza
+from conftest import LIMIT, wait_for
+
+
+def test_a_sensor_is_registered_while_somebody_holds_it(node: senza.Node) -> None:
+    with node.register("s", type="imu", meta={"room": 3}) as first:
+        second = node.register("s")
+        assert (first.id, first.node, first.epoch, first.closed) == ("s", node, second.epoch, False)
+        first.leave()
+        first.leave()
+        assert node.whereis("s") and first.closed
+        with pytest.raises(senza.Closed, match="sensor"):
+            first.put("x", 1)
+        second.put("x", 1)
+        del second
+        assert node.whereis("s") is None
+    node.register("dropped")
+    assert node.whereis("dropped") is None
+    left = node.register("left")
+    assert node.unregister("left") and not node.unregister("left")
+    with pytest.raises(senza.NotRegistered):
+        left.put("x", 1)
+
+
+def test_a_sensor_of_another_node_is_refused_or_taken_over(a: senza.Node, b: senza.Node, name: str) -> None:
+    on_a = a.register(name)
+    wait_for(lambda: b.whereis(name))
+    with pytest.raises(senza.NotOwner) as refused:
+        b.register(name, takeover=False)
+    assert (refused.value.sensor, refused.value.node) == (name, "a")
+    with pytest.raises(senza.NotOwner):
+        b.put(name, "x", 1)
+    on_b = b.register(name)
+    wait_for(lambda: not (found := a.whereis(name)) or found.node == "b")
+    with pytest.raises(senza.NotOwner) as late:
+        on_a.put("x", 1)
+    assert late.value.node == "b"
+    with pytest.raises(senza.HeldOff) as held_off:
+        a.register(name)
+    assert 0 < held_off.value.left_ms <= 5000 and isinstance(held_off.value, senza.NotOwner)
+    assert on_b.put("x", 1) == 1
+
+
+@pytest.mark.parametrize("wrong", ["", "x" * 257])
+def test_ids_hold_to_their_rule(node: senza.Node, wrong: str) -> None:
+    with pytest.raises(senza.InvalidId):
+        node.register(wrong)
+    assert node.whereis(wrong) is None
+    with pytest.raises(senza.InvalidId):
+        node.register("s", type="x" * 65)
+    with node.register("s") as sensor:
+        with pytest.raises(senza.InvalidId):
+            sensor.put("", 1)
+        with pytest.raises(senza.InvalidId):
+            sensor.put("x" * 65, 1)
+    for surrogate in (
+        lambda: node.register("\ud800"),
+        lambda: node.whereis("\ud800"),
+        lambda: node.put("\ud800", "x", 1),
+    ):
+        with pytest.raises((ValueError, UnicodeError)):
+            surrogate()
+    for number in (lambda: node.register(7), lambda: node.whereis(7), lambda: node.whereis_many([7])):  # type: ignore[arg-type, list-item]
+        with pytest.raises(TypeError):
+            number()
+    with pytest.raises(senza.InvalidValue, match="meta"):
+        node.register("s", meta=[1])  # type: ignore[arg-type]
+
+
+def test_listings_are_whole_and_come_in_pages(node: senza.Node) -> None:
+    sensors = [node.register(f"s{number}", type="even" if number % 2 == 0 else "odd") for number in range(100)]
+    assert {listed.sensor for listed in node.sensors()} == {sensor.id for sensor in sensors}
+    pages = list(node.pages(senza.Filter(types="even"), size=7))
+    assert sum(map(len, pages)) == 50 and max(map(len, pages)) == 7
+    assert {listed.type for page in pages for listed in page} == {"even"}
+    [one] = node.sensors("s77/*")
+    assert (one.sensor, one.node, one.local, one.epoch) == ("s77", "own", True, sensors[77].epoch)
+    found = node.whereis_many(f"s{number}" for number in range(50, 150))
+    assert [at is not None for at in found] == [True] * 50 + [False] * 50
+    assert found[0] == node.whereis("s50") and {found[0]: 1}[node.whereis("s50")] == 1
+    assert "own" in repr(found[0])
+
+
+def test_events_tell_sensors_and_nodes_in_order(a: senza.Node, name: str) -> None:
+    with a.events() as events:
+        sensor = a.register(name, type="watch")
+        with senza.Node("c", connect=a.listening) as c:
+            wait_for(lambda: c.whereis(name))
+            taken = c.register(name)
+            wait_for(lambda: (at := a.whereis(name)) and at.node == "c")
+            taken.leave()
+            wait_for(lambda: a.whereis(name) is None)
+        told = []
+        for event in events:
+            told.append(event)
+            if isinstance(event, senza.NodeDown):
+                break
+        sensors = [event for event in told if getattr(event, "sensor", None) == name]
+        first, second, third = sensors
+        assert first == senza.Registered(name, "watch", "a", sensor.epoch)
+        assert isinstance(second, senza.Moved)
+        assert (second.node, second.previous_node, second.previous_epoch) == ("c", "a", sensor.epoch)
+        assert isinstance(third, senza.Unregistered) and third.epoch == second.epoch
+        assert [event.node for event in told if isinstance(event, senza.NodeUp | senza.NodeDown)] == ["c", "c"]
+        assert events.take(0) is None
+
+
+def test_settings_come_from_keywords_mappings_and_files(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "senza.toml"
+    file.write_text('name = "from-file"\nmode = "local"\nhistory_max = 3\n', encoding="utf-8")
+    with senza.Node(config=file) as node:
+        assert (node.name, node.mode) == ("from-file", "local")
+        with node.register("s") as sensor:
+            for number in range(5):
+                sensor.put("x", number)
+            assert node.history("s", "x").values.tolist() == [2, 3, 4]
+    with senza.Node("by-name", config=str(file), history_max=1) as node:
+        assert node.name == "by-name"
+    settings = {"name": "m", "mode": "local", "listen": "tcp/127.0.0.1:0", "zenoh": {"scouting/delay": 1}}
+    with senza.Node(config=settings) as node:
+        assert node.name == "m" and node.listening[0].startswith("tcp/127.0.0.1:")
+        node.mode = "cluster"
+        assert node.mode == "cluster"
+        with pytest.raises(senza.InvalidConfig):
+            node.mode = "shadow"
+
+
+def test_wrong_settings_name_themselves(a: senza.Node) -> None:
+    with pytest.raises(senza.InvalidConfig) as failed:
+        senza.Node("x", history_max=0)
+    assert failed.value.setting == "history_max"
+    with pytest.raises(senza.InvalidConfig, match="nmae"):
+        senza.Node(nmae="x")  # type: ignore[call-arg]
+    with pytest.raises(senza.InvalidConfig, match=r"not-there\.toml"):
+        senza.Node(config="not-there.toml")
+    with pytest.raises(senza.InvalidConfig, match="insecure"):
+        senza.Node("x", listen="tcp/0.0.0.0:0")
+    with pytest.raises(senza.InvalidConfig):
+        senza.Node("Not a Name")
+    with pytest.raises((OverflowError, TypeError)):
+        senza.Node("x", history_max=-1)
+    with pytest.raises(senza.InvalidId):
+        senza.Node("x", lossless=[""])
+    with pytest.raises(senza.StartFailed):
+        senza.Node("x", zenoh={"no/such/setting": 1})
+    with pytest.raises(senza.StartFailed, match="listen"):
+        senza.Node("x", listen=a.listening)
+    with pytest.raises(senza.NameTaken) as taken:
+        senza.Node("a", connect=a.listening)
+    assert taken.value.name == "a" and isinstance(taken.value, OSError)
+
+
+def test_everything_of_a_closed_node_refuses() -> None:
+    node = senza.Node("closing", mode="local")
+    readings, events = node.subscribe(), node.events()
+    sensor = node.register("s")
+    demands, series = sensor.demands(), node.series(sensor, "x")
+    sensor.put("x", 1)
+    assert node.latest("s", "x") and events.take(LIMIT)
+    node.close()
+    node.close()
+    assert node.closed and sensor.closed and readings.closed and events.closed and demands.closed
+    for use in (
+        lambda: node.register("t"),
+        lambda: node.whereis("s"),
+        lambda: node.put("s", "x", 1),
+        lambda: node.subscribe(),
+        lambda: node.history("s", "x"),
+        lambda: node.latest("s", "x"),
+        lambda: node.sensors(),
+        lambda: node.events(),
+        lambda: sensor.put("x", 1),
+        lambda: sensor.put("x", 1, wait=True),
+        lambda: sensor.demand,
+        lambda: series.put([1]),
+        lambda: readings.change("*/x"),
+    ):
+        with pytest.raises(senza.Closed, match="node"):
+            use()
+    assert sum(map(len, readings)) == 1, "what was queued, then the end"
+    assert list(events) == []
+    sensor.leave()
+    assert "closed" in repr(node) and "closed" in repr(sensor)
