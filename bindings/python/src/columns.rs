@@ -43,14 +43,14 @@ impl Values {
 
     /// Hands everything over and begins anew.
     pub(crate) fn take<'py>(&mut self, py: Python<'py>) -> PyResult<RawValues<'py>> {
+        let (kinds, slots) = (PyBytes::new(py, &self.kinds), PyBytes::new(py, &self.slots));
+        self.kinds.clear();
+        self.slots.clear();
         let beside = PyDict::new(py);
         for (at, value) in self.beside.drain(..) {
             beside.set_item(at, value::to_python(py, &value)?)?;
         }
-        let taken = (PyBytes::new(py, &self.kinds), PyBytes::new(py, &self.slots), beside);
-        self.kinds.clear();
-        self.slots.clear();
-        Ok(taken)
+        Ok((kinds, slots, beside))
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) struct Demands {
     closed: AtomicBool,
 }
 
+const BUSY: &str = "another thread is reading these demands just now";
+
 /// A demand that is another than the one before; in a tuple, since nobody's is None.
 type RawDemand = (Option<RawWant>,);
 
@@ -53,7 +55,7 @@ impl Demands {
                 Some(Some(want)) => return Ok(Some(raw(want))),
                 _ if self.closed()? => return Ok(None),
                 None if waited => {
-                    return Err(errors::of("Busy", "another thread is reading these demands just now", &[]));
+                    return Err(errors::of("Busy", BUSY, &[]));
                 }
                 _ if !waited => return Ok(None),
                 _ => {}
@@ -68,7 +70,8 @@ impl Demands {
             return Ok(None);
         }
         let waker = bell.waker(token)?;
-        let mut demands = self.demands.get()?.lock();
+        let refuse = || errors::of("Busy", BUSY, &[]);
+        let mut demands = self.demands.get()?.try_lock().ok_or_else(refuse)?;
         let demands: &mut Followed = &mut demands;
         Ok(match futures_core::Stream::poll_next(pin!(demands), &mut Context::from_waker(&waker)) {
             Poll::Ready(Some(want)) => Some(raw(want)),

@@ -48,6 +48,7 @@ pub(crate) struct Node {
     running: Own<Arc<Running>>,
     node: Own<Mutex<Option<senza::Node>>>,
     listening: Vec<String>,
+    ending: Mutex<Option<String>>,
     names: Names,
 }
 
@@ -114,6 +115,7 @@ impl Node {
             running: Own::new(Arc::new(running)),
             listening: node.listening().to_vec(),
             node: Own::new(Mutex::new(Some(node))),
+            ending: Mutex::default(),
             names: Names::default(),
         })
     }
@@ -140,13 +142,18 @@ impl Node {
     #[getter]
     fn ending(&self) -> PyResult<Option<String>> {
         let node = self.node.get()?.lock();
-        Ok(node.as_ref().and_then(|node| node.ended().try_recv().ok()))
+        let mut ending = self.ending.lock();
+        if let Some(told) = node.as_ref().and_then(|node| node.ended().try_recv().ok()) {
+            *ending = Some(told);
+        }
+        Ok(ending.clone())
     }
 
     /// Stops the node in good order; what still stands of it refuses from then on.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        self.running.get()?.open.store(false, Ordering::Release);
-        let node = self.node.get()?.lock().take();
+        let (running, node) = (self.running.get()?, self.node.get()?);
+        running.open.store(false, Ordering::Release);
+        let node = node.lock().take();
         py.detach(|| drop(node));
         Ok(())
     }
@@ -185,8 +192,19 @@ impl Node {
             sensors.iter().map(|sensor| text_of(sensor.cast::<PyString>()?)).collect::<PyResult<_>>()?;
         let mut located = Vec::with_capacity(texts.len());
         engine.locate_many(&texts, &mut located);
-        let found = located.into_iter().map(|located| located.and_then(|at| self.names.whereis(py, engine, at)));
-        PyList::new(py, found.collect::<Vec<_>>())
+        // Mostly of few nodes: a name looked up for the sensor before is that of the next.
+        let mut last: Option<(u16, Py<PyString>)> = None;
+        let mut whereis = |located: Located| {
+            if let Some((life, node)) = last.as_ref().filter(|(life, _)| *life == located.life) {
+                let node = node.clone_ref(py);
+                return Some(Whereis { node, epoch: located.epoch, local: *life == 0 });
+            }
+            let found = self.names.whereis(py, engine, located)?;
+            last = Some((located.life, found.node.clone_ref(py)));
+            Some(found)
+        };
+        let found: Vec<Option<Whereis>> = located.into_iter().map(|located| whereis(located?)).collect();
+        PyList::new(py, found)
     }
 
     /// Puts one reading by ids and answers its number. Who puts often holds a `Sensor`, or a `Series`.
@@ -298,6 +316,15 @@ impl Node {
     #[inline]
     fn engine(&self) -> PyResult<&Arc<Engine>> {
         self.running.get()?.engine()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if !self.node.is_foreign() {
+            // Nobody is left to raise to; what is open is open no more, and its threads are joined.
+            let _closed = Python::try_attach(|py| self.close(py));
+        }
     }
 }
 

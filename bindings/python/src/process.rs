@@ -56,7 +56,8 @@ impl<T> Own<T> {
         }
     }
 
-    fn is_foreign(&self) -> bool {
+    /// Whether it is of a process that this one was forked from.
+    pub(crate) fn is_foreign(&self) -> bool {
         FORKS.load(Ordering::Relaxed) != self.forks
     }
 }

@@ -236,8 +236,17 @@ impl Batch {
         place
     }
 
-    /// Hands it over and begins the next.
+    /// Hands it over and begins the next, also where the interpreter has no memory for it: then it is lost, and that is
+    /// raised.
     fn take<'py>(&mut self, py: Python<'py>, known: &mut Known) -> PyResult<RawBatch<'py>> {
+        let taken = self.hand_over(py, known);
+        if taken.is_err() {
+            *self = Self::default();
+        }
+        taken
+    }
+
+    fn hand_over<'py>(&mut self, py: Python<'py>, known: &mut Known) -> PyResult<RawBatch<'py>> {
         self.number += 1;
         let series = self.series.drain(..).map(|(number, series)| known.source(py, number, &series));
         let series = PyList::new(py, series.collect::<PyResult<Vec<_>>>()?)?;

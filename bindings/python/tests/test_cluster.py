@@ -156,6 +156,19 @@ def test_wrong_settings_name_themselves(a: senza.Node) -> None:
     assert taken.value.name == "a" and isinstance(taken.value, OSError)
 
 
+def test_what_is_of_a_node_keeps_it() -> None:
+    readings = senza.Node("kept", mode="local").subscribe()
+    assert readings.take(0) is None and not readings.closed
+    sensor = senza.Node("kept", mode="local").register("s")
+    assert sensor.put("x", 1) == 1
+    node = sensor.node
+    del sensor, readings
+    assert node.whereis("s") is None
+    stays = node.register("stays")
+    del node
+    assert stays.put("x", 1) == 1
+
+
 def test_everything_of_a_closed_node_refuses() -> None:
     node = senza.Node("closing", mode="local")
     readings, events = node.subscribe(), node.events()

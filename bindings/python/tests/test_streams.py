@@ -209,6 +209,19 @@ def test_a_callback_that_raises_is_logged_and_called_again(node: senza.Node, cap
         wait_for(lambda: "of the test" in caplog.text)
 
 
+def test_a_sensor_that_left_calls_nobody(node: senza.Node) -> None:
+    told: list[senza.Demand] = []
+    for number in range(100):
+        sensor = node.register(f"s{number}")
+        sensor.declare("x")
+        sensor.on_demand(told.append)
+        if number % 2:
+            sensor.leave()
+    del sensor
+    assert node._callbacks is not None
+    wait_for(lambda: node._callbacks and not node._callbacks._followed)
+
+
 async def test_events_are_awaited(node: senza.Node) -> None:
     with node.events() as events:
         waits = asyncio.create_task(anext(events))

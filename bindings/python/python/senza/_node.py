@@ -230,12 +230,14 @@ class Node(_native.Node):
             raise TypeError("give a contract, or its fields, not both")
         contract = Contract(**fields) if contract is None else contract
         subscription = Subscription(self, Filter.of(filter).raw(), contract.raw(), batch_max)
+        subscription._keeps = self
         self._streams.add(subscription)
         return subscription
 
     def events(self) -> Events:
         """What happens to the sensors and nodes of the cluster from now on."""
         events = Events(self)
+        events._keeps = self
         self._streams.add(events)
         return events
 
@@ -244,6 +246,7 @@ class Node(_native.Node):
             raise Closed("the node is closed", what="node")
         if self._callbacks is None:
             self._callbacks = Callbacks()
+            weakref.finalize(self, self._callbacks.stop).atexit = False
         return self._callbacks.follow(demands, callback)
 
 
@@ -273,6 +276,7 @@ class Sensor(_native.Sensor):
         takeover: bool = True,
     ) -> None:
         self._node = node
+        self._callbacks: list[Callable[[], object]] = []
 
     @property
     def node(self) -> Node:
@@ -288,13 +292,23 @@ class Sensor(_native.Sensor):
     def demands(self) -> Demands:
         """Its demand as it is, and then as it changes."""
         demands = Demands(self)
+        demands._keeps = self
         self._node._streams.add(demands)
         return demands
 
-    def on_demand(self, callback: Callable[[Demand], object]) -> Callable[[], None]:
+    def on_demand(self, callback: Callable[[Demand], object]) -> Callable[[], object]:
         """Has `callback` called with its demand as it is, and then as it changes, in a thread of the node that all its
-        callbacks share. Answers what ends that."""
-        return self._node._tell_demands(self.demands(), callback)
+        callbacks share. Answers what ends that; leaving the sensor, or dropping it, does too."""
+        end = weakref.finalize(self, self._node._tell_demands(Demands(self), callback))
+        end.atexit = False
+        self._callbacks.append(end)
+        return end
+
+    def leave(self) -> None:
+        """Ends this registration; the last one's end unregisters the sensor. The second time it does nothing."""
+        super().leave()
+        while self._callbacks:
+            self._callbacks.pop()()
 
     def __enter__(self) -> Self:
         return self

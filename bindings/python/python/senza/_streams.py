@@ -33,6 +33,8 @@ class _Stream(Generic[_T]):
     """What iterating has in common. A compiled class before it takes the next item, or has a bell ring for it."""
 
     _waits: tuple[Bridge, int] | None = None
+    _keeps: object = None
+    """What must not go while this is there: its node, or its sensor."""
 
     @property
     def closed(self) -> bool:
