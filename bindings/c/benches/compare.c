@@ -36,6 +36,12 @@ static double seconds(void) {
 /* Ids as they come: not in the order they were registered in. */
 static size_t scattered(size_t number) { return number * 611953 % sensors; }
 
+/* As benches/put.rs has them: all of one shard, then those of the next. */
+static int by_shard(const void *a, const void *b) {
+  const senza_attribute *x = a, *y = b;
+  return x->id[1] != y->id[1] ? (x->id[1] < y->id[1] ? -1 : 1) : (x->id[0] < y->id[0] ? -1 : x->id[0] > y->id[0]);
+}
+
 static void set_up(void) {
   senza_config config = SENZA_ZERO;
   config.name = senza_s("c");
@@ -46,8 +52,8 @@ static void set_up(void) {
   values = calloc(batch, sizeof *values);
   ids = calloc(sensors, sizeof *ids);
   for (size_t number = 0; number < sensors; number++) {
-    char *id = malloc(32);
-    snprintf(id, 32, "building/sensor-%08zu", number);
+    char *id = malloc(48);
+    snprintf(id, 48, "building/sensor-%08zu", number);
     ids[number] = senza_s(id);
     senza_sensor sensor;
     must(senza_sensor_register(node, ids[number], NULL, &sensor));
@@ -56,12 +62,6 @@ static void set_up(void) {
   sorted = malloc(sensors * sizeof *sorted);
   memcpy(sorted, attributes, sensors * sizeof *sorted);
   qsort(sorted, sensors, sizeof *sorted, by_shard);
-}
-
-/* As benches/put.rs has them: all of one shard, then those of the next. */
-static int by_shard(const void *a, const void *b) {
-  const senza_attribute *x = a, *y = b;
-  return x->id[1] != y->id[1] ? (x->id[1] < y->id[1] ? -1 : 1) : (x->id[0] < y->id[0] ? -1 : x->id[0] > y->id[0]);
 }
 
 static void put_of(const senza_attribute *from, double value) {

@@ -183,8 +183,8 @@ impl Side {
                 assert_eq!((from..to).filter(is_here).count(), self.batch);
             }
             _ => {
-                let asked: Vec<&str> = (from..to).map(|at| self.scattered(at)).collect();
                 let mut located = std::mem::take(&mut self.located);
+                let asked: Vec<&str> = (from..to).map(|at| self.scattered(at)).collect();
                 engine.locate_many(&asked, &mut located);
                 self.located = black_box(located);
             }

@@ -348,7 +348,7 @@ static void listings_are_complete_and_say_so(void) {
     asked[at] = senza_s(ids[at]);
     if (at < SENSORS) OK(senza_sensor_register(a, asked[at], &options, &sensors[at]));
   }
-  WAIT(place_of(b, "listed 24") == SENZA_THERE);
+  for (int at = 0; at < SENSORS; at++) WAIT(place_of(b, ids[at]) == SENZA_THERE);
   senza_str type = senza_s("imu");
   senza_filter filter = SENZA_ZERO;
   filter.types = &type;

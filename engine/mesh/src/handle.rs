@@ -263,10 +263,10 @@ impl Subscriber {
         max: usize,
         mut visit: impl FnMut(Item<'_>),
     ) -> Poll<usize> {
-        if self.subscription.poll_take(context, &mut self.taken, max).is_pending() {
+        if self.view.subscription.poll_take(context, &mut self.taken, max).is_pending() {
             return Poll::Pending;
         }
-        self.engine.note_taken(&self.taken);
+        self.view.engine.note_taken(&self.taken);
         let mut count = 0;
         self.taken.drain(|item| {
             count += 1;
@@ -277,7 +277,7 @@ impl Subscriber {
 
     /// The queue itself: what another thread looks at, or closes, while this one's waits.
     pub fn queue(&self) -> &Arc<Subscription> {
-        &self.subscription
+        &self.view.subscription
     }
 
     /// The next delivery; waits up to `timeout`, blocking the thread.
