@@ -218,7 +218,9 @@ def _picked(told, pointer: str) -> list[float]:
             elif isinstance(value, dict) and part in value:
                 parts.append(value[part])
         found = parts
-    intervals = [(value["ratio"], *value["interval_95"]) for value in found if isinstance(value, dict)]
+    # Too few pairs have no interval, and nothing that moved has no ratio.
+    ratios = [value for value in found if isinstance(value, dict) and value["ratio"] is not None]
+    intervals = [(value["ratio"], *(value["interval_95"] or [])) for value in ratios]
     if intervals:
         return list(max(intervals))
     numbers = [value for value in found if isinstance(value, (int, float))]

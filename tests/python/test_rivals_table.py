@@ -153,3 +153,5 @@ def test_numbers_are_picked_from_benchmarks_of_pairs():
     assert measure._picked(result, "/a/*/p99") == [1.3, 1, 3]
     assert measure._picked(result, "/a/0/p99/ratio") == [1.1]
     assert measure._picked(result, "/b") == []
+    few = {"p99": {"ratio": 1.2, "interval_95": None}, "p50": {"ratio": None, "interval_95": None}}
+    assert (measure._picked(few, "/p99"), measure._picked(few, "/p50")) == ([1.2], [])
