@@ -459,7 +459,7 @@ typedef struct {
  */
 typedef struct {
   /**
-   * The node's name, unique in the cluster: [a-z0-9][a-z0-9-]{0,62}.
+   * The node's name, unique in the cluster: `[a-z0-9][a-z0-9-]{0,62}`.
    */
   senza_str name;
   /**

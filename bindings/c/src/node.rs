@@ -56,7 +56,7 @@ pub struct senza_setting {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct senza_config {
-    /// The node's name, unique in the cluster: [a-z0-9][a-z0-9-]{0,62}.
+    /// The node's name, unique in the cluster: `[a-z0-9][a-z0-9-]{0,62}`.
     pub name: senza_str,
     /// The first chunk of all keys; default "senza".
     pub root: senza_str,

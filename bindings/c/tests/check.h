@@ -97,8 +97,15 @@ static inline senza_code start_node(const char *name, senza_node other, senza_no
   senza_config config = SENZA_ZERO;
   senza_texts endpoints = SENZA_ZERO;
   config.name = senza_s(name);
-  /* No node is down because the machine is slow. */
-  config.silence_ms = 30000;
+  /* No node is down, and no link given up, because the machine is slow. */
+  senza_setting patient[2];
+  patient[0].path = senza_s("transport/unicast/open_timeout");
+  patient[1].path = senza_s("transport/unicast/accept_timeout");
+  patient[0].value = patient[1].value = senza_s("60000");
+  config.zenoh = patient;
+  config.zenoh_count = 2;
+  config.silence_ms = 60000;
+  config.lease_ms = 60000;
   if (other.id != 0) {
     senza_code code = senza_node_listening(other, &endpoints);
     if (code != SENZA_OK) return code;

@@ -145,7 +145,9 @@ void a_lambda_is_called_and_may_stop_the_node() {
 
 void handles_may_be_closed_while_others_use_them() {
   std::atomic<int> wrong{0}, unexpected{0};
-  for (int round = 0; round < 20; round++) {
+  // Under a tool that runs one thread at a time, those that never wait hold up the one that closes.
+  const int rounds = LIMIT > 60 ? 3 : 20;
+  for (int round = 0; round < rounds; round++) {
     senza_sensor sensor = SENZA_ZERO;
     OK(senza_sensor_register(a->handle, str("raced"), nullptr, &sensor));
     std::vector<std::thread> users;

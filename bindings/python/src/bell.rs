@@ -1,9 +1,10 @@
 //! How the engine tells an event loop, or a Python thread, that something is ready, without entering the interpreter.
 //!
-//! A bell is a pair of sockets: the engine's threads write a byte to one end, the loop watches the other (`add_reader`).
-//! This, rather than a runtime of futures beside asyncio or a thread that calls `call_soon_threadsafe`, because a waker
-//! runs under locks of the engine: it must not wait for the interpreter, which a thread that wants such a lock may hold.
-//! It also needs no thread of ours to outlive the interpreter, and a loop that is busy is rung once, not per reading.
+//! A bell is a pair of sockets: the engine's threads write a byte to one end, the loop watches the other
+//! (`add_reader`). This, rather than a runtime of futures beside asyncio or a thread that calls `call_soon_threadsafe`,
+//! because a waker runs under locks of the engine: it must not wait for the interpreter, which a thread that wants such
+//! a lock may hold. It also needs no thread of ours to outlive the interpreter, and a loop that is busy is rung once,
+//! not per reading.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
@@ -43,7 +44,8 @@ impl Wake for Ringer {
     fn wake(self: Arc<Self>) {
         self.ends.ready.lock().push(self.token);
         if !self.ends.rung.swap(true, Ordering::AcqRel) {
-            // There is room: what was written before was read, or this is the first byte. A loop that is gone hears none.
+            // There is room: what was written before was read, or this is the first byte. A loop that is gone hears
+            // nothing.
             let _heard_by_nobody = (&self.ends.ring).write(&[1]);
         }
     }

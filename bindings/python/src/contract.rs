@@ -1,4 +1,5 @@
-//! Filters and contracts as the package hands them over, and contracts back: plain tuples, whose meaning is the engine's.
+//! Filters and contracts as the package hands them over, and contracts back: plain tuples, whose meaning is the
+//! engine's.
 
 use pyo3::prelude::*;
 use senza::{AttributeId, Contract, Deadband, Filter, NodeName, Overflow, Pace, SensorId, SensorType, Start, Want};

@@ -1,5 +1,5 @@
-//! The engine's errors as exceptions of the package, each with what it names as attributes. The classes are Python's, in
-//! `senza/_errors.py`: they have two bases, text and facts.
+//! The engine's errors as exceptions of the package, each with what it names as attributes. The classes are Python's,
+//! in `senza/_errors.py`: they have two bases, text and facts.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

@@ -2,7 +2,7 @@
 //!
 //! Everything here checks what comes in, calls the engine and maps what comes out; the engine alone decides. Classes
 //! that a Python class of the package extends say so. No thread of the engine ever enters the interpreter: it rings a
-//! [`bell`] that an event loop or a Python thread listens to, so that no lock of the engine is held while the
+//! bell that an event loop or a Python thread listens to, so that no lock of the engine is held while the
 //! interpreter's is waited for.
 
 mod bell;

@@ -17,8 +17,8 @@ static FIRST_NODE: AtomicU64 = AtomicU64::new(u64::MAX);
 /// Notes that a node is about to be started.
 ///
 /// # Errors
-/// `Forked` in a child of a process that started one: the threads of Zenoh's runtimes, which are one set per process and
-/// cannot be made anew, stayed with the parent.
+/// `Forked` in a child of a process that started one: the threads of Zenoh's runtimes, which are one set per process
+/// and cannot be made anew, stayed with the parent.
 pub(crate) fn start_node() -> PyResult<()> {
     let forks = FORKS.load(Ordering::Relaxed);
     if FIRST_NODE.fetch_min(forks, Ordering::Relaxed) < forks {

@@ -1,6 +1,7 @@
 """Who owns what: registering, taking over, look-ups, listings, events, settings."""
 
 import pathlib
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,8 @@ def test_ids_hold_to_their_rule(node: senza.Node, wrong: str) -> None:
     ):
         with pytest.raises((ValueError, UnicodeError)):
             surrogate()
-    for number in (lambda: node.register(7), lambda: node.whereis(7), lambda: node.whereis_many([7])):  # type: ignore[arg-type, list-item]
+    seven: Any = 7
+    for number in (lambda: node.register(seven), lambda: node.whereis(seven), lambda: node.whereis_many([seven])):
         with pytest.raises(TypeError):
             number()
     with pytest.raises(senza.InvalidValue, match="meta"):
