@@ -104,6 +104,8 @@ impl Plain {
     fn readings(&self, path: &str, parameters: &Parameters) -> Result<Vec<PlainReply>, String> {
         let mut replies = Vec::new();
         for (sensor, attribute) in self.local_series(path)? {
+            // A key that names one series comes to every node: those that do not own it have nothing to say.
+            let Some(latest) = self.engine.latest(sensor.as_str(), attribute.as_str()) else { continue };
             let key = format!("{}/readings/{}", self.root, key::series_path(sensor.as_str(), attribute.as_str()));
             let payload = if parameters.asks_history() {
                 let readings = self.engine.history(
@@ -115,10 +117,7 @@ impl Plain {
                 );
                 array(&readings)
             } else {
-                match self.engine.latest(sensor.as_str(), attribute.as_str()) {
-                    Some(reading) => reading_json(&reading),
-                    None => continue,
-                }
+                reading_json(&latest)
             };
             replies.push(reply(key, payload));
             too_many(replies.len())?;
