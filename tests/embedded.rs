@@ -54,6 +54,39 @@ fn a_reading_put_on_one_node_is_read_on_another() {
 }
 
 #[test]
+fn singly_and_in_bursts_readings_keep_their_order_on_one_link() {
+    const ROUNDS: u64 = 200;
+    const BURST: u64 = 64;
+    let a = start("a", &[]);
+    let b = start("b", &[&a]);
+    let (single, burst) = (a.register(&sensor("single")).unwrap(), a.register(&sensor("burst")).unwrap());
+    wait_for("b sees both", || owner(&b, "burst").and(owner(&b, "single")));
+    [&single, &burst].into_iter().for_each(|sensor| _ = sensor.put("x", Value::I64(0)).unwrap());
+    let mut reader = b.subscribe(&Filter::all(), Contract { start: Start::Latest, ..Contract::default() }).unwrap();
+    let starts = [0; 2].map(|_| reader.recv_timeout(LIMIT).unwrap());
+    assert!(starts.iter().all(|start| matches!(start, Delivery::Start(_, 1))), "{starts:?}");
+    let long: std::sync::Arc<str> = "long ".repeat(100).into();
+    let mut heard = [1; 2];
+    for round in 1..=ROUNDS {
+        // By turns: a link at rest is sent to by who puts, a busy one by its own thread.
+        single.put("x", Value::I64(round.cast_signed())).unwrap();
+        if round % 2 == 0 {
+            (0..BURST).for_each(|_| _ = burst.put("x", Value::Text(long.clone())).unwrap());
+        }
+        let due = [1 + round, 1 + round / 2 * BURST];
+        while heard != due {
+            let delivery = reader.recv_timeout(LIMIT).unwrap();
+            let Delivery::Reading(reading) = delivery else { panic!("{delivery:?} in round {round}") };
+            let of = usize::from(reading.series.sensor.as_str() == "burst");
+            heard[of] += 1;
+            assert_eq!(reading.seq, heard[of], "{of} in round {round}");
+        }
+        let more = reader.recv_timeout(Duration::from_millis(1));
+        assert!(more.is_none(), "{more:?} after round {round}");
+    }
+}
+
+#[test]
 fn a_put_elsewhere_names_the_owner_and_a_dropped_handle_unregisters() {
     let a = start("a", &[]);
     let b = start("b", &[&a]);

@@ -135,9 +135,14 @@ impl FrameWriter {
         self.number
     }
 
+    /// How many bytes the frame under way has, about.
+    pub fn size(&self) -> usize {
+        self.columns.size()
+    }
+
     /// Whether the frame under way has as many bytes as that.
     pub fn is_full(&self, budget: usize) -> bool {
-        self.columns.size() >= budget || self.columns.kinds.len() >= ROWS_MAX - 1
+        self.size() >= budget || self.columns.kinds.len() >= ROWS_MAX - 1
     }
 
     /// How many rows the frame under way has.

@@ -35,6 +35,16 @@ pub struct Subscription {
     room: Condvar,
     /// Whether the queue holds readings that become due by time alone.
     paced: AtomicBool,
+    /// Where writers take over from a reader that sleeps: see [`Subscription::relieved`].
+    relief: Option<Relief>,
+}
+
+#[derive(Debug)]
+struct Relief {
+    /// Rung for the writers.
+    bell: Arc<AtomicBool>,
+    /// Whether rows were left without waking the reader.
+    left: AtomicBool,
 }
 
 // === impl Subscription: the writers' side ===
@@ -43,7 +53,20 @@ impl Subscription {
     /// An empty queue under the contract; [`Contract::check`] it first.
     pub fn new(contract: Contract) -> Self {
         let queue = Mutex::new(Queue::new(contract));
-        Self { contract, queue, ready: Condvar::new(), room: Condvar::new(), paced: AtomicBool::new(false) }
+        let (ready, room) = (Condvar::new(), Condvar::new());
+        Self { contract, queue, ready, room, paced: AtomicBool::new(false), relief: None }
+    }
+
+    /// A queue whose writers may do its reader's work: an [`offer`](Self::offer) does not wake a reader that sleeps, but
+    /// rings the bell. Whoever offered, and sees the bell, either takes what is queued or [nudges](Self::nudge) the
+    /// reader, where [`is_left`](Self::is_left) says so.
+    pub fn relieved(contract: Contract, bell: Arc<AtomicBool>) -> Self {
+        Self { relief: Some(Relief { bell, left: AtomicBool::new(false) }), ..Self::new(contract) }
+    }
+
+    /// Whether rows were offered without waking the reader since this was asked last.
+    pub fn is_left(&self) -> bool {
+        self.relief.as_ref().is_some_and(|relief| relief.left.swap(false, Ordering::AcqRel))
     }
 
     /// The contract that is kept.
@@ -73,7 +96,16 @@ impl Subscription {
     pub fn offer(&self, rows: &[Row], values: &mut Vec<Value>, now: Micros) {
         let mut queue = self.queue.lock();
         queue.offer(rows, values, now);
-        self.wake(queue);
+        match &self.relief {
+            // A reader that was nudged is on its way.
+            Some(_) if queue.is_nudged() => {}
+            Some(relief) if queue.has_waiter() => {
+                drop(queue);
+                relief.left.store(true, Ordering::Release);
+                relief.bell.store(true, Ordering::Release);
+            }
+            _ => self.wake(queue),
+        }
     }
 
     /// Offers the latest reading of a series as a start, unless the series began already. `position` is the series'

@@ -1,25 +1,29 @@
 //! Threads that drive an engine in real time: one for control, one for incoming frames, one per link that sends.
 //!
 //! Incoming frames have a thread of their own, so that a flood of readings delays no beacon. Every sending link has
-//! one too, so that a link that is stuck holds up nobody else.
+//! one too, so that a link that is stuck holds up nobody else. A small frame that comes while that thread is idle is
+//! taken by the one that brings it: waking a thread costs more than such a frame.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
+use senza_core::Life;
 
 use crate::clock::Clock;
 use crate::engine::Engine;
-use crate::relay::Outgoing;
+use crate::relay::{After, Outgoing};
 use crate::transport::{Class, Event, Inbox};
 
 /// Control events waiting; beyond, they are lost and healed by the next beacon.
 pub const CONTROL_MAX: usize = 65_536;
 /// Frames waiting, of all links together; credits keep links below it.
 pub const FRAMES_MAX: usize = 65_536;
+/// A frame up to so many bytes is taken by the thread that brings it: some 100 readings, 10 µs.
+const SMALL_FRAME: usize = 2048;
 /// After a change, so long is waited for others to go with it.
 const FLUSH: Duration = Duration::from_millis(1);
 /// How long an idle link's thread sleeps before it looks whether it is still wanted.
@@ -28,22 +32,33 @@ const LINK_IDLE: Duration = Duration::from_millis(250);
 /// Where a transport leaves its events.
 pub struct Mailbox {
     control: Sender<Event>,
-    frames: Sender<Event>,
+    frames: Sender<FrameWork>,
+    /// What was left for the thread of frames and is not done yet.
+    frames_open: AtomicUsize,
     overflow: AtomicU64,
+    engine: OnceLock<Weak<Engine>>,
 }
 
 /// Where a driver finds them.
 pub struct Mail {
     control: Receiver<Event>,
-    frames: Receiver<Event>,
+    frames: Receiver<FrameWork>,
+    mailbox: Arc<Mailbox>,
+}
+
+enum FrameWork {
+    Take(Event),
+    /// A frame was taken; its sender is to be answered.
+    Answer(Life, After),
 }
 
 /// A mailbox and its other end.
 pub fn mailbox() -> (Arc<Mailbox>, Mail) {
     let (control, control_mail) = bounded(CONTROL_MAX);
     let (frames, frames_mail) = bounded(FRAMES_MAX);
-    let mailbox = Arc::new(Mailbox { control, frames, overflow: AtomicU64::new(0) });
-    (mailbox, Mail { control: control_mail, frames: frames_mail })
+    let (frames_open, overflow) = (AtomicUsize::new(0), AtomicU64::new(0));
+    let mailbox = Arc::new(Mailbox { control, frames, frames_open, overflow, engine: OnceLock::new() });
+    (mailbox.clone(), Mail { control: control_mail, frames: frames_mail, mailbox })
 }
 
 impl Mailbox {
@@ -51,15 +66,37 @@ impl Mailbox {
     pub fn overflow(&self) -> u64 {
         self.overflow.load(Ordering::Relaxed)
     }
+
+    /// Takes a small frame at once where none waits that may be of the same link: a link's frames are brought one after
+    /// the other. Sends nothing, as its caller may be the network's.
+    fn take_small(&self, event: &Event) -> bool {
+        let small = matches!(event, Event::Message { class: Class::Frame, bytes, .. } if bytes.len() <= SMALL_FRAME);
+        if !small || self.frames_open.load(Ordering::Acquire) > 0 {
+            return false;
+        }
+        let Some(engine) = self.engine.get().and_then(Weak::upgrade) else { return false };
+        if let Some((life, after)) = engine.take_frame(event) {
+            self.leave(FrameWork::Answer(life, after));
+        }
+        true
+    }
+
+    fn leave(&self, work: FrameWork) {
+        self.frames_open.fetch_add(1, Ordering::AcqRel);
+        if self.frames.try_send(work).is_err() {
+            self.frames_open.fetch_sub(1, Ordering::AcqRel);
+            self.overflow.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Inbox for Mailbox {
     fn deliver(&self, event: Event) {
-        let queue = match event {
-            Event::Message { class: Class::Frame, .. } => &self.frames,
-            _ => &self.control,
-        };
-        if let Err(TrySendError::Full(_)) = queue.try_send(event) {
+        if matches!(event, Event::Message { class: Class::Frame, .. }) {
+            if !self.take_small(&event) {
+                self.leave(FrameWork::Take(event));
+            }
+        } else if self.control.try_send(event).is_err() {
             self.overflow.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -90,9 +127,9 @@ impl Driver {
             clock,
             threads: threads.clone(),
         };
-        let frames = (engine.clone(), mail.frames, stopped);
+        let frames = Frames { engine: engine.clone(), work: mail.frames, mailbox: mail.mailbox, stopped };
         threads.lock().push(spawn("senza-control", move || control.run()));
-        threads.lock().push(spawn("senza-frames", move || take_frames(&frames.0, &frames.1, &frames.2)));
+        threads.lock().push(spawn("senza-frames", move || frames.run()));
         Self { stop: Some(stop), threads, engine }
     }
 
@@ -170,14 +207,32 @@ impl Control {
     }
 }
 
-fn take_frames(engine: &Engine, frames: &Receiver<Event>, stopped: &Receiver<()>) {
-    loop {
-        crossbeam_channel::select! {
-            recv(frames) -> event => {
-                let Ok(event) = event else { return };
-                engine.handle(&event);
+struct Frames {
+    engine: Arc<Engine>,
+    work: Receiver<FrameWork>,
+    mailbox: Arc<Mailbox>,
+    stopped: Receiver<()>,
+}
+
+impl Frames {
+    fn run(&self) {
+        // A mailbox that is told its engine twice keeps the first: there is one driver per mailbox.
+        let _first = self.mailbox.engine.set(Arc::downgrade(&self.engine));
+        loop {
+            crossbeam_channel::select! {
+                recv(self.work) -> work => {
+                    let answer = match work {
+                        Ok(FrameWork::Take(event)) => self.engine.take_frame(&event),
+                        Ok(FrameWork::Answer(life, after)) => Some((life, after)),
+                        Err(_) => return,
+                    };
+                    if let Some((life, after)) = answer {
+                        self.engine.answer_frame(&life, &after);
+                    }
+                    self.mailbox.frames_open.fetch_sub(1, Ordering::AcqRel);
+                }
+                recv(self.stopped) -> _ => return,
             }
-            recv(stopped) -> _ => return,
         }
     }
 }

@@ -14,6 +14,7 @@ mod outgoing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use senza_core::fanout::{Fanout, Wanted};
@@ -37,6 +38,8 @@ pub const INTEREST_MAX: usize = 16_384;
 /// All links of one node.
 #[derive(Default)]
 pub struct Relay {
+    /// Rung where readings were queued for a link whose thread sleeps.
+    bell: Arc<AtomicBool>,
     outgoing: RwLock<BTreeMap<NodeName, Arc<Outgoing>>>,
     incoming: RwLock<BTreeMap<NodeName, Arc<Mutex<Incoming>>>>,
 }
@@ -125,6 +128,11 @@ impl Relay {
         self.outgoing.read().get(node).cloned()
     }
 
+    /// Whether readings were queued for links whose threads sleep, since this was asked last. One load where not.
+    pub fn is_rung(&self) -> bool {
+        self.bell.load(Ordering::Relaxed) && self.bell.swap(false, Ordering::AcqRel)
+    }
+
     /// All links to others.
     pub fn all_outgoing(&self) -> Vec<Arc<Outgoing>> {
         self.outgoing.read().values().cloned().collect()
@@ -132,7 +140,7 @@ impl Relay {
 
     /// Opens the link to a life, in place of one to an earlier life.
     pub fn open(&self, life: &Life, now: Micros) -> Arc<Outgoing> {
-        let link = Arc::new(Outgoing::new(life.clone(), now));
+        let link = Arc::new(Outgoing::new(life.clone(), now, self.bell.clone()));
         self.outgoing.write().insert(life.node.clone(), link.clone());
         link
     }

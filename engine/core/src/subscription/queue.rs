@@ -696,6 +696,11 @@ impl Queue {
         self.nudged = true;
     }
 
+    /// Whether somebody was told to look and has not yet.
+    pub(super) fn is_nudged(&self) -> bool {
+        self.nudged
+    }
+
     /// Whether somebody waits who has to look now.
     pub(super) fn has_waiter(&self) -> bool {
         match self.waiter {

@@ -7,12 +7,17 @@ use senza_core::reading::SeriesKind;
 use senza_core::row::Row;
 use senza_core::subscription::{Contract, Overflow, Subscription, Taken, Want};
 use senza_core::{AttributeId, NodeName, SensorId, SensorType, Series, Value};
+use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 
-use crate::exhaust;
 use crate::reader::{FOREVER, exact};
+use crate::{exhaust, explore};
 
 fn queue(contract: Contract) -> Arc<Subscription> {
+    enrolled(Subscription::new(contract))
+}
+
+fn enrolled(queue: Subscription) -> Arc<Subscription> {
     let kind = SeriesKind {
         attribute: AttributeId::new("x").unwrap(),
         sensor_type: SensorType::default(),
@@ -20,7 +25,7 @@ fn queue(contract: Contract) -> Arc<Subscription> {
         lossless: false,
     };
     let series = Arc::new(Series::new(SensorId::new("s").unwrap(), 1, kind.into()));
-    let queue = Arc::new(Subscription::new(contract));
+    let queue = Arc::new(queue);
     queue.enroll(&series, Want::EVERY);
     queue
 }
@@ -98,5 +103,60 @@ fn a_take_wakes_a_writer_that_waits_for_room() {
         assert!(queue.wait_for_room(FOREVER));
         offer(&queue, 2);
         assert_eq!(exact(&queue).dropped, 0);
+    });
+}
+
+#[test]
+fn a_reader_that_is_to_be_relieved_is_never_left_alone() {
+    exhaust(|| {
+        let bell = Arc::new(AtomicBool::new(false));
+        let queue = enrolled(Subscription::relieved(Contract::default(), bell.clone()));
+        let writer = queue.clone();
+        thread::spawn(move || {
+            offer(&writer, 1);
+            if bell.swap(false, Ordering::AcqRel) && writer.is_left() {
+                writer.nudge();
+            }
+        });
+        let mut taken = Taken::default();
+        while queue.wait(FOREVER, false) {
+            queue.take(&mut taken, 1);
+            if !taken.is_empty() {
+                return;
+            }
+        }
+    });
+}
+
+#[test]
+fn what_writers_take_over_from_a_reader_that_sleeps_is_read_once() {
+    explore(|| {
+        let bell = Arc::new(AtomicBool::new(false));
+        let queue = enrolled(Subscription::relieved(Contract::default(), bell.clone()));
+        let relieve = |seq: u64, takes_over: bool| {
+            let (writer, bell) = (queue.clone(), bell.clone());
+            thread::spawn(move || {
+                offer(&writer, seq);
+                let mut taken = Taken::default();
+                match bell.swap(false, Ordering::AcqRel) && writer.is_left() {
+                    true if takes_over => _ = writer.take(&mut taken, 1),
+                    true => writer.nudge(),
+                    false => {}
+                }
+                taken.len()
+            })
+        };
+        let (one, other, closer) = (relieve(1, true), relieve(2, false), queue.clone());
+        let writers = thread::spawn(move || {
+            let taken = one.join().unwrap() + other.join().unwrap();
+            closer.close();
+            taken
+        });
+        let (mut taken, mut read) = (Taken::default(), 0);
+        while queue.wait(FOREVER, false) {
+            queue.take(&mut taken, 1);
+            read += taken.len();
+        }
+        assert_eq!(read + writers.join().unwrap(), 2);
     });
 }

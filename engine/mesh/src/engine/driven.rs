@@ -21,7 +21,7 @@ use super::{Engine, HEALS_MAX, Happening, PACE_US};
 use crate::counters::count;
 use crate::ownership::contest::HealReport;
 use crate::ownership::{Effect, Host};
-use crate::relay::{Local, Outgoing, everything, own_only};
+use crate::relay::{After, Local, Outgoing, everything, own_only};
 use crate::transport::{Class, Event, MESSAGE_MAX};
 impl Engine {
     /// Has `wake` called whenever a [`tick`](Self::tick) is wanted soon. It must return at once.
@@ -38,6 +38,12 @@ impl Engine {
         let effects = match event {
             Event::Token(life) => self.ownership.lock().token(life, &self.directory, now, self),
             Event::TokenGone(life) => self.ownership.lock().token_gone(life, &self.directory, now, self),
+            Event::Message { class: Class::Frame, .. } => {
+                if let Some((life, after)) = self.take_frame(event) {
+                    self.answer_frame(&life, &after);
+                }
+                return None;
+            }
             Event::Message { from, bytes, .. } => return self.message(from, bytes, now),
         };
         self.effects(effects);
@@ -106,6 +112,23 @@ impl Engine {
         });
     }
 
+    /// After a put: what it queued for links whose threads sleep is sent, or they are woken. One load where there is none.
+    #[inline]
+    pub(super) fn relieve_links(&self) {
+        if self.relay.is_rung() {
+            self.relieve_rung();
+        }
+    }
+
+    #[cold]
+    fn relieve_rung(&self) {
+        for link in self.relay.all_outgoing() {
+            link.relieve(self.me.incarnation, self.clock.as_ref(), &mut |message| {
+                self.transport.send(&link.life.node, Class::Frame, Bytes::from(message));
+            });
+        }
+    }
+
     /// The links that want to be pumped.
     pub fn outgoing(&self) -> Vec<Arc<Outgoing>> {
         self.relay.all_outgoing()
@@ -128,7 +151,7 @@ impl Engine {
         };
         let life = Life { node: from.clone(), incarnation };
         match message {
-            Message::Frame(body) => self.frame(&life, body, now),
+            Message::Frame(_) => count(&self.counters.messages_refused),
             Message::Credit(up_to) => self.relay.outgoing(from).filter(|link| link.life == life)?.grant(up_to),
             Message::Reset => self.relay.outgoing(from).filter(|link| link.life == life)?.reset(now),
             Message::Interest { version, wanted } => return self.interest(&life, version, wanted, now),
@@ -164,18 +187,34 @@ impl Engine {
         take(&local)
     }
 
-    pub(super) fn frame(&self, life: &Life, body: &[u8], now: Micros) {
-        let link = self.relay.incoming(life);
-        match self.with_local(life, |local| link.lock().frame(body, local, now)) {
-            Ok(after) => {
-                if after.reset {
-                    self.send(&life.node, Class::Control, &Message::Reset);
-                }
-                if let Some(up_to) = after.credit {
-                    self.send(&life.node, Class::Control, &Message::Credit(up_to));
-                }
-            }
-            Err(_) => count(&self.counters.frames_refused),
+    /// Takes a frame of readings, and nothing else. Answers its sender, where that is to be told something
+    /// ([`answer_frame`](Self::answer_frame)). Sends nothing, waits for nobody but others that take frames of the same
+    /// link.
+    pub fn take_frame(&self, event: &Event) -> Option<(Life, After)> {
+        let Event::Message { from, class: Class::Frame, bytes } = event else { return None };
+        if self.mode() == Mode::Local {
+            return None;
+        }
+        let Ok((incarnation, Message::Frame(body))) = codec::decode(bytes) else {
+            count(&self.counters.messages_refused);
+            return None;
+        };
+        let life = Life { node: from.clone(), incarnation };
+        let (link, now) = (self.relay.incoming(&life), self.clock.steady());
+        let taken = self.with_local(&life, |local| link.lock().frame(body, local, now));
+        if taken.is_err() {
+            count(&self.counters.frames_refused);
+        }
+        taken.ok().filter(|after| *after != After::default()).map(|after| (life, after))
+    }
+
+    /// Tells the sender of a frame what is wanted of it after that.
+    pub fn answer_frame(&self, life: &Life, after: &After) {
+        if after.reset {
+            self.send(&life.node, Class::Control, &Message::Reset);
+        }
+        if let Some(up_to) = after.credit {
+            self.send(&life.node, Class::Control, &Message::Credit(up_to));
         }
     }
 

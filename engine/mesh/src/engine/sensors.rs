@@ -168,6 +168,7 @@ impl Engine {
             self.fanout.deliver(series, sample, watchers, steady);
         };
         let taken = point.value.check().and_then(|()| self.table.put(point, self.clock.now(), deliver));
+        self.relieve_links();
         self.count_put(taken)
     }
 
@@ -222,6 +223,7 @@ impl Engine {
         outbox.begin(self.clock.steady());
         let done = put(self.clock.now(), &mut Delivering { fanout: &self.fanout, outbox: &mut outbox });
         self.outboxes.lock().push(outbox);
+        self.relieve_links();
         done
     }
 
@@ -242,6 +244,7 @@ impl Engine {
                 self.fanout.deliver(series, sample, watchers, steady);
             })
         });
+        self.relieve_links();
         let taken = taken.map_err(|error| self.why_not_here(error, sensor));
         self.note_attributes();
         self.count_put(taken)

@@ -1,6 +1,7 @@
 //! The sending side of one link: a subscription of the other node's, drained into frames against credit.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -21,6 +22,21 @@ const PROBE_US: Micros = 200_000;
 /// [`PROOF_MAX_US`]: its number shows whether the last frame with rows came, which nothing else would.
 const PROOF_US: Micros = 250_000;
 const PROOF_MAX_US: Micros = 64_000_000;
+/// Bytes of a frame beside its rows and entries, and of its message's head, at most.
+const FRAME_HEAD: usize = 128;
+/// Who puts a reading sends it itself where the link sent nothing for so long: that spares a thread's wake-up. Where more
+/// comes, the link's thread gathers it into larger frames.
+const QUIET_US: Micros = 500;
+/// Who puts sends no more rows than this, some 20 µs of work.
+const RUN_ROWS_MAX: u64 = 1024;
+/// Where a send held up who puts for so long, the link's thread sends for the next second.
+const SLOW_US: Micros = 500;
+const SLOW_PAUSE_US: Micros = 1_000_000;
+/// Where another reading came so soon after who put one had sent it, more come at a time: gathering them is cheaper, and
+/// the link's thread does for a while, unless a run of puts has gathered so many rows already.
+const BURST_US: Micros = 100;
+const BURST_PAUSE_US: Micros = 100_000;
+const RUN_ROWS: u64 = 32;
 
 /// The sending side of one link.
 pub struct Outgoing {
@@ -43,6 +59,11 @@ pub(super) struct OutState {
     sent_at: Micros,
     /// After so much quiet an empty frame follows; 0: none does.
     proof_us: Micros,
+    /// When who put sent last.
+    relieved_at: Micros,
+    /// Who puts sends nothing itself until then; and no single readings until then.
+    slow_until: Micros,
+    burst_until: Micros,
     /// Series still to be started: from this shard on, those that these filters did not match before.
     start: Option<StartStep>,
     taken: Taken,
@@ -104,7 +125,7 @@ pub struct LinkCounts {
 }
 
 impl Outgoing {
-    pub(super) fn new(life: Life, now: Micros) -> Self {
+    pub(super) fn new(life: Life, now: Micros, bell: Arc<AtomicBool>) -> Self {
         let contract = Contract { queue_max: OUT_QUEUE_MAX, reason: GapReason::Relay, ..Contract::default() };
         let state = OutState {
             id: None,
@@ -114,12 +135,15 @@ impl Outgoing {
             credit: CREDIT_WINDOW / 4,
             sent_at: now,
             proof_us: 0,
+            relieved_at: Micros::MIN / 2,
+            slow_until: Micros::MIN,
+            burst_until: Micros::MIN,
             start: None,
             taken: Taken::default(),
             sent: LinkCounts::default(),
             latency: Latency::default(),
         };
-        Self { life, subscription: Arc::new(Subscription::new(contract)), state: Mutex::new(state) }
+        Self { life, subscription: Arc::new(Subscription::relieved(contract, bell)), state: Mutex::new(state) }
     }
 
     /// Takes a newer interest of the receiver. Answers the sensors whose series are to be reset in the table.
@@ -206,43 +230,37 @@ impl Outgoing {
         !self.subscription.is_closed()
     }
 
+    /// What was queued while the link's thread sleeps is sent by the one who queued it, where that is little and the link
+    /// is at ease; else the thread is woken. Waits for nobody.
+    pub fn relieve(&self, incarnation: Incarnation, clock: &dyn Clock, send: &mut dyn FnMut(Vec<u8>)) {
+        if !self.subscription.is_left() {
+            return;
+        }
+        let now = clock.steady();
+        let queued = self.subscription.ledger().queued;
+        let Some(mut state) = self.state.try_lock() else { return self.subscription.nudge() };
+        if now - state.relieved_at < BURST_US {
+            state.burst_until = now + BURST_PAUSE_US;
+        }
+        if !state.is_at_ease(queued, now) {
+            drop(state);
+            return self.subscription.nudge();
+        }
+        state.pump(&self.subscription, (incarnation, 1), clock, send);
+        state.relieved_at = clock.steady();
+        if state.relieved_at - now >= SLOW_US {
+            state.slow_until = now + SLOW_PAUSE_US;
+        }
+        let more = !state.taken.is_empty() || !state.writer.is_empty();
+        drop(state);
+        if more || self.subscription.ledger().queued > 0 {
+            self.subscription.nudge();
+        }
+    }
+
     /// Writes what is queued into frames, as far as credit goes, and hands each to `send`.
     pub fn pump(&self, incarnation: Incarnation, clock: &dyn Clock, send: &mut dyn FnMut(Vec<u8>)) {
-        let now = clock.steady();
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
-        while state.writer.number() < state.credit || now - state.sent_at >= PROBE_US {
-            if state.taken.is_empty() {
-                self.subscription.take(&mut state.taken, usize::MAX);
-                state.taken.defined().for_each(|series| state.writer.redefine(series));
-            }
-            if state.taken.is_empty() && state.writer.is_empty() && !state.owes_proof(now) {
-                return;
-            }
-            let writer = &mut state.writer;
-            state.taken.drain_while(|item| {
-                if writer.is_full(FRAME_BYTES) || !writer.fits(&item) {
-                    return false;
-                }
-                writer.add(&item);
-                true
-            });
-            let mut message = Vec::with_capacity(FRAME_BYTES + 1024);
-            codec::begin(codec::KIND_FRAME, incarnation, &mut message);
-            let (rows, sent) = (state.writer.rows(), clock.now());
-            let latency = &mut state.latency;
-            state.writer.sample(SAMPLES, |received, count| latency.record(sent.saturating_sub(received), 0, count));
-            state.writer.finish(sent, &mut message);
-            state.sent_at = now;
-            state.proof_us = match rows {
-                0 => Some(state.proof_us * 4).filter(|next| *next <= PROOF_MAX_US).unwrap_or_default(),
-                _ => PROOF_US,
-            };
-            state.sent.frames += 1;
-            state.sent.readings += rows as u64;
-            state.sent.bytes += (message.len() - codec::HEADER) as u64;
-            send(message);
-        }
+        self.state.lock().pump(&self.subscription, (incarnation, usize::MAX), clock, send);
     }
 
     /// Ends the link.
@@ -272,6 +290,63 @@ impl Outgoing {
 }
 
 impl OutState {
+    /// Whether it may be sent by who puts: nothing was sent a short while ago, nothing else is under way, and what was
+    /// sent before was mostly received.
+    fn is_at_ease(&self, queued: u64, now: Micros) -> bool {
+        let allowed =
+            now >= self.slow_until && (now >= self.burst_until || queued >= RUN_ROWS) && queued <= RUN_ROWS_MAX;
+        let under_way = self.start.is_some() || !self.taken.is_empty() || !self.writer.is_empty();
+        let received = self.writer.number() + CREDIT_WINDOW / 4 < self.credit;
+        allowed && now - self.sent_at >= QUIET_US && received && !under_way
+    }
+
+    /// Writes what is queued into at most so many frames.
+    fn pump(
+        &mut self,
+        subscription: &Subscription,
+        (incarnation, frames): (Incarnation, usize),
+        clock: &dyn Clock,
+        send: &mut dyn FnMut(Vec<u8>),
+    ) {
+        let now = clock.steady();
+        let state = self;
+        for _ in 0..frames {
+            if state.writer.number() >= state.credit && now - state.sent_at < PROBE_US {
+                return;
+            }
+            if state.taken.is_empty() {
+                subscription.take(&mut state.taken, usize::MAX);
+                state.taken.defined().for_each(|series| state.writer.redefine(series));
+            }
+            if state.taken.is_empty() && state.writer.is_empty() && !state.owes_proof(now) {
+                return;
+            }
+            let writer = &mut state.writer;
+            state.taken.drain_while(|item| {
+                if writer.is_full(FRAME_BYTES) || !writer.fits(&item) {
+                    return false;
+                }
+                writer.add(&item);
+                true
+            });
+            let mut message = Vec::with_capacity(state.writer.size() + FRAME_HEAD);
+            codec::begin(codec::KIND_FRAME, incarnation, &mut message);
+            let (rows, sent) = (state.writer.rows(), clock.now());
+            let latency = &mut state.latency;
+            state.writer.sample(SAMPLES, |received, count| latency.record(sent.saturating_sub(received), 0, count));
+            state.writer.finish(sent, &mut message);
+            state.sent_at = now;
+            state.proof_us = match rows {
+                0 => Some(state.proof_us * 4).filter(|next| *next <= PROOF_MAX_US).unwrap_or_default(),
+                _ => PROOF_US,
+            };
+            state.sent.frames += 1;
+            state.sent.readings += rows as u64;
+            state.sent.bytes += (message.len() - codec::HEADER) as u64;
+            send(message);
+        }
+    }
+
     /// Whether the link has been quiet for so long that an empty frame is to show where its numbers stand.
     fn owes_proof(&self, now: Micros) -> bool {
         self.proof_us > 0 && now - self.sent_at >= self.proof_us
