@@ -198,7 +198,15 @@ impl Fanout {
 impl Fanout {
     /// Hands a reading to every subscription of its series. Called under the series' lock, so that order holds. Costs
     /// one atomic load when nobody watches; per subscription one queue lock. `now` is a time that never goes back.
+    #[inline]
     pub fn deliver(&self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers, now: Micros) {
+        if !self.is_unwatched(watchers) {
+            self.deliver_to_all(series, sample, watchers, now);
+        }
+    }
+
+    #[inline(never)]
+    fn deliver_to_all(&self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers, now: Micros) {
         for target in self.targets(series, watchers) {
             target.offer(sample, now);
         }
@@ -206,7 +214,15 @@ impl Fanout {
 
     /// [`deliver`](Self::deliver) by way of an outbox: the queues are locked when it is flushed, once each. Flush it
     /// before the series' lock is given up.
+    #[inline]
     pub fn collect(&self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers, outbox: &mut Outbox) {
+        if !self.is_unwatched(watchers) {
+            self.collect_for_all(series, sample, watchers, outbox);
+        }
+    }
+
+    #[inline(never)]
+    fn collect_for_all(&self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers, outbox: &mut Outbox) {
         // Asked once: a change that comes between two looks would be resolved without the flush.
         if watchers.generation != self.broad.load(Ordering::Acquire) {
             // A number given back in resolving may still be in the outbox.
@@ -218,6 +234,12 @@ impl Fanout {
         for target in watchers.list() {
             outbox.add(&target.subscription, Row::reading(target.series, sample), &sample.value);
         }
+    }
+
+    /// Whether nobody wants a series, as far as it was resolved last, and nothing changed since. One atomic load.
+    #[inline]
+    pub fn is_unwatched(&self, watchers: &Watchers) -> bool {
+        watchers.targets.is_none() && watchers.generation == self.broad.load(Ordering::Acquire)
     }
 
     /// The subscriptions of a series as they are now.

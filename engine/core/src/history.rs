@@ -123,8 +123,37 @@ impl History {
     /// Files a sample of a higher seq than any before at its source time, and evicts the oldest beyond the store's
     /// bound. A sample older than all of a full history is not kept. O(1) for samples that come in order, O(how late)
     /// for late ones. Allocates while the history grows, and for what fits no cell.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, sample: Sample, stage: &mut Stage, store: &mut Store) {
+        if self.insert_next(&sample, stage, store) {
+            // A plain value: nothing is to be dropped.
+            std::mem::forget(sample);
+        } else {
+            self.insert_any(sample, stage, store);
+        }
+    }
+
+    /// [`insert`](Self::insert) where all is as it mostly is: a plain value after a plain value, the next number, in order and
+    /// soon, in a full ring that has nothing spilled. Else nothing is done, and false answered.
+    #[inline(always)]
+    fn insert_next(&mut self, sample: &Sample, stage: &mut Stage, store: &mut Store) -> bool {
+        const PLAIN_IN_FULL: u64 = FULL | Kind::F64 as u64;
+        let Some((kind, value)) = Kind::of(&sample.value) else { return false };
+        let flags = self.counter & ((1 << SEQ_SHIFT) - 1);
+        let is_usual = flags.wrapping_sub(PLAIN_IN_FULL) <= Kind::Bool as u64 - Kind::F64 as u64;
+        if !is_usual || sample.source_time < self.source_time {
+            return false;
+        }
+        let was = flags & KIND;
+        let Some(cell) = Cell::of_bits(was, self.value, &self.last_moment(), &Moment::of(sample)) else { return false };
+        self.overwrite(cell, stage, store);
+        (self.value, self.source_time, self.touched) = (value, sample.source_time, sample.received_time);
+        self.counter = (sample.seq << SEQ_SHIFT) | FULL | kind as u64;
+        true
+    }
+
+    #[inline(never)]
+    fn insert_any(&mut self, sample: Sample, stage: &mut Stage, store: &mut Store) {
         if sample.source_time < self.source_time {
             return self.insert_late(sample, stage, store);
         }
@@ -259,11 +288,21 @@ impl History {
         if cell.kind() == Kind::Spilled {
             self.counter |= SPILLS;
         }
+        if self.counter & FULL == 0 {
+            stage.0[(self.head % LINE) as usize] = cell;
+            self.head += 1;
+            self.grow(stage, store);
+        } else {
+            self.overwrite(cell, stage, store);
+        }
+    }
+
+    /// Appends a cell to a full ring, over the oldest.
+    #[inline]
+    fn overwrite(&mut self, cell: Cell, stage: &mut Stage, store: &mut Store) {
         stage.0[(self.head % LINE) as usize] = cell;
         self.head += 1;
-        if self.counter & FULL == 0 {
-            self.grow(stage, store);
-        } else if self.head.is_multiple_of(LINE) {
+        if self.head.is_multiple_of(LINE) {
             store.set_line(self.block, self.head / LINE - 1, stage);
             self.head &= cells(store.older_max) - 1;
         }

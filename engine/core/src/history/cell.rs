@@ -88,11 +88,17 @@ impl Cell {
     /// The cell of a plain value read at `this`, where it fits before `next`.
     #[inline]
     pub(crate) fn plain(kind: Kind, value: u64, this: &Moment, next: &Moment) -> Option<Self> {
+        Self::of_bits(kind as u64, value, this, next)
+    }
+
+    /// [`plain`](Self::plain) with the kind as its number.
+    #[inline]
+    pub(crate) fn of_bits(kind: u64, value: u64, this: &Moment, next: &Moment) -> Option<Self> {
         let step = next.source_time.wrapping_sub(this.source_time).cast_unsigned();
         let lag = next.received_time.wrapping_sub(this.received_time).cast_unsigned();
         let jitter = lag.wrapping_sub(step).wrapping_add(1 << (JITTER_BITS - 1));
         let fits = (step >> STEP_BITS) | (jitter >> JITTER_BITS) == 0 && next.seq == this.seq.wrapping_add(1);
-        fits.then_some(Self { value, steps: kind as u64 | (step << KIND_BITS) | (jitter << (KIND_BITS + STEP_BITS)) })
+        fits.then_some(Self { value, steps: kind | (step << KIND_BITS) | (jitter << (KIND_BITS + STEP_BITS)) })
     }
 
     /// The cell of a sample that is kept aside.

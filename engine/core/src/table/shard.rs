@@ -20,8 +20,8 @@ use crate::reading::{
     AttributeId, Epoch, Micros, NodeName, Reading, SensorId, SensorType, Seq, Series, SeriesKind, Value,
 };
 
-/// Points whose lines are loaded together before they are taken: as many misses as a core has in flight.
-pub(super) const GROUP: usize = 16;
+/// Points whose lines are loaded together before they are taken. With 16 the core waits more, with 64 lines are lost again.
+pub(super) const GROUP: usize = 32;
 
 /// See the drawing in `table.rs`. Slots never move while their sensor lives. What every put reads stands first, together.
 #[derive(Debug)]

@@ -163,13 +163,20 @@ impl Engine {
     /// # Errors
     /// [`Error::Unregistered`] for a stale handle, [`Error::ValueTooLarge`].
     pub fn put(&self, point: Point) -> Result<Seq> {
-        let steady = self.clock.steady();
         let deliver = |series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers| {
-            self.fanout.deliver(series, sample, watchers, steady);
+            self.deliver(series, sample, watchers);
         };
         let taken = point.value.check().and_then(|()| self.table.put(point, self.clock.now(), deliver));
         self.relieve_links();
         self.count_put(taken)
+    }
+
+    /// Hands on what was put. The clock is read where somebody wants it.
+    #[inline]
+    fn deliver(&self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers) {
+        if !self.fanout.is_unwatched(watchers) {
+            self.fanout.deliver(series, sample, watchers, self.clock.steady());
+        }
     }
 
     /// [`put`](Self::put) that waits for the readers of this node whose contract asks writers to
@@ -238,10 +245,10 @@ impl Engine {
     /// [`Error::NotOwner`] where another node owns the sensor, [`Error::NotFound`] where nobody does.
     pub fn put_by_id(&self, sensor: &str, attribute: &str, value: Value, source_time: Option<Micros>) -> Result<Seq> {
         let taken = value.check().and_then(|()| {
-            let (now, steady) = (self.clock.now(), self.clock.steady());
+            let now = self.clock.now();
             let source_time = source_time.unwrap_or(now);
             self.table.put_by_id(sensor, attribute, value, source_time, now, |series, sample, watchers| {
-                self.fanout.deliver(series, sample, watchers, steady);
+                self.deliver(series, sample, watchers);
             })
         });
         self.relieve_links();
