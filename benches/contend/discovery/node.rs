@@ -105,19 +105,22 @@ impl View for NodeView {
 
 // === look-ups ===
 
-/// Which sensor is looked up next: not in the order of registration.
-fn scattered(sensors: &[Sensor], look_ups: usize) -> impl Iterator<Item = &str> {
-    (0..look_ups).map(|at| sensors[at * 611_953 % sensors.len()].id.as_str())
+/// Which sensors are looked up, one id behind the other as they come in a stream of messages: not in the order of
+/// registration.
+fn scattered(sensors: &[Sensor], look_ups: usize) -> String {
+    let ids = (0..look_ups).map(|at| sensors[at * 611_953 % sensors.len()].id.as_str());
+    ids.flat_map(|id| [id, "\n"]).collect()
 }
 
 /// Look-ups of remote sensors on one thread: by name, without names singly and in groups of 256, and by name each
 /// timed, less what reading the clock takes. Every one has to find its sensor.
 fn look_up(node: &Node, sensors: &[Sensor], look_ups: usize) -> Json {
     let is_remote = |place: &Whereis| matches!(place, Whereis::Remote { .. });
+    let stream = scattered(sensors, look_ups);
+    let ids: Vec<&str> = stream.lines().collect();
     let begin = Instant::now();
-    let by_name = scattered(sensors, look_ups).filter(|id| is_remote(&black_box(node.whereis(id)))).count();
+    let by_name = ids.iter().filter(|id| is_remote(&black_box(node.whereis(id)))).count();
     let whereis = begin.elapsed();
-    let ids: Vec<&str> = scattered(sensors, look_ups).collect();
     let begin = Instant::now();
     let located = ids.iter().filter(|id| black_box(node.engine().locate(id)).is_some()).count();
     let locate = begin.elapsed();

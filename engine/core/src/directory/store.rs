@@ -444,6 +444,15 @@ fn word_at(id: &[u8], at: usize, bytes: usize) -> u64 {
     rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
+/// An id's last bytes, fewer than eight, padded with zeros: as [`word_at`], without a loop where the id is long enough.
+#[inline]
+fn last_word(id: &[u8], rest: &[u8]) -> u64 {
+    match id.last_chunk::<8>() {
+        Some(last) => u64::from_le_bytes(*last) >> (64 - 8 * rest.len()),
+        None => word_at(rest, 0, 8),
+    }
+}
+
 impl Arena {
     fn head(&self, place: u32) -> Option<&[AtomicU64]> {
         let (segment, offset, _) = segment_of(place);
@@ -466,8 +475,13 @@ impl Arena {
         let (first, second) = (words[0].load(Ordering::Relaxed), words[1].load(Ordering::Relaxed));
         let record = decode(place, first, second);
         let mut same = record.length == id.len() && second >> 32 == word_at(id, 0, ID_IN_HEAD);
-        for (at, word) in words[RECORD_HEAD..].iter().enumerate() {
-            same &= word.load(Ordering::Relaxed) == word_at(id, ID_IN_HEAD + at * 8, 8);
+        let (whole, rest) = id.get(ID_IN_HEAD..).unwrap_or_default().as_chunks::<8>();
+        let mut words = words[RECORD_HEAD..].iter().map(|word| word.load(Ordering::Relaxed));
+        for bytes in whole {
+            same &= words.next() == Some(u64::from_le_bytes(*bytes));
+        }
+        if !rest.is_empty() {
+            same &= words.next() == Some(last_word(id, rest));
         }
         same.then_some(record)
     }
