@@ -6,8 +6,8 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::{Mutex, MutexGuard};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
-use senza::Subscriber;
-use senza_core::subscription::{Item, Subscription};
+use senza::{Subscriber, SubscriberView};
+use senza_core::subscription::Item;
 use senza_core::{EndReason, GapReason, Series};
 
 use crate::bell::Bell;
@@ -22,7 +22,7 @@ use crate::times::Wait;
 #[pyclass(frozen, subclass, module = "senza._native")]
 pub(crate) struct Reader {
     running: Own<Arc<Running>>,
-    queue: Own<Arc<Subscription>>,
+    view: Own<SubscriberView>,
     reading: Own<Mutex<Option<Reading>>>,
     batch_max: usize,
 }
@@ -82,9 +82,9 @@ impl Reader {
         }
         let engine = running.engine()?.clone();
         let subscriber = py.detach(|| Subscriber::subscribe(&engine, &filter, contract)).map_err(errors::engine)?;
-        let queue = Own::new(subscriber.queue().clone());
+        let view = Own::new(subscriber.view());
         let reading = Reading { subscriber, batch: Batch::default(), known: Known::default() };
-        Ok(Self { running: Own::new(running), queue, reading: Own::new(Mutex::new(Some(reading))), batch_max })
+        Ok(Self { running: Own::new(running), view, reading: Own::new(Mutex::new(Some(reading))), batch_max })
     }
 
     /// The next batch; waits for one up to `timeout` seconds, without it for as long as it takes. None at its end, and
@@ -96,9 +96,9 @@ impl Reader {
             if let Some(batch) = self.try_take(py, Waker::noop())? {
                 return Ok(Some(batch));
             }
-            let queue = self.queue.get()?;
+            let view = self.view.get()?;
             let mut more = true;
-            let waited = wait.slice(py, |slice| more = queue.wait(slice, false))?;
+            let waited = wait.slice(py, |slice| more = view.wait(slice))?;
             if !waited || !more || self.is_over()? {
                 // What came between the last look and the end.
                 return self.try_take(py, Waker::noop());
@@ -115,18 +115,18 @@ impl Reader {
     /// Whether nothing more comes: it was closed, by itself, its contract or its node.
     #[getter]
     fn closed(&self) -> PyResult<bool> {
-        Ok(self.queue.get()?.is_closed() || self.is_over()?)
+        Ok(self.view.get()?.is_closed() || self.is_over()?)
     }
 
     /// Ends it. What is queued can still be read, and then iterating ends.
     fn close_raw(&self) -> PyResult<()> {
-        self.queue.get()?.close();
+        self.view.get()?.close();
         Ok(())
     }
 
     /// Ends it and forgets what is queued.
     fn discard(&self, py: Python<'_>) -> PyResult<()> {
-        self.queue.get()?.close();
+        self.view.get()?.close();
         // Who reads just now sees the end, and lets go.
         let reading = py.detach(|| self.reading.get().map(|reading| reading.lock().take()))?;
         py.detach(|| drop(reading));
@@ -135,12 +135,12 @@ impl Reader {
 
     /// The contract that is kept.
     fn contract_raw(&self) -> PyResult<RawContract> {
-        Ok(raw_contract(&self.queue.get()?.contract()))
+        Ok(raw_contract(&self.view.get()?.contract()))
     }
 
     /// What became of every reading so far: offered, delivered, conflated, filtered, dropped, queued.
     fn ledger_raw(&self) -> PyResult<(u64, u64, u64, u64, u64, u64)> {
-        let ledger = self.queue.get()?.ledger();
+        let ledger = self.view.get()?.ledger();
         Ok((ledger.offered, ledger.delivered, ledger.conflated, ledger.filtered, ledger.dropped, ledger.queued))
     }
 
@@ -188,7 +188,7 @@ impl Reader {
             if ended {
                 break;
             }
-            ended = self.queue.get()?.is_closed();
+            ended = self.view.get()?.is_closed();
         }
         Ok(None)
     }

@@ -155,7 +155,7 @@ pub struct Subscriber {
 }
 
 /// A subscription as others than its reader hold it: what became of its readings, other filters, its end. Cheap to
-/// clone; keeps nothing alive but the queue.
+/// clone; does not keep it subscribed.
 #[derive(Clone)]
 pub struct SubscriberView {
     engine: Arc<Engine>,
@@ -183,6 +183,12 @@ impl SubscriberView {
     /// What became of every reading so far.
     pub fn ledger(&self) -> Ledger {
         self.subscription.ledger()
+    }
+
+    /// Waits until there is something to read, the end, or the time-out, blocking the thread. Answers false when it ended
+    /// and everything was read. For a reader that others share: wait without it, then take it.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        self.subscription.wait(timeout, false)
     }
 
     /// Whether it ended: its contract closed it, or [`close`](Self::close).
@@ -273,11 +279,6 @@ impl Subscriber {
             visit(item);
         });
         Poll::Ready(count)
-    }
-
-    /// The queue itself: what another thread looks at, or closes, while this one's waits.
-    pub fn queue(&self) -> &Arc<Subscription> {
-        &self.view.subscription
     }
 
     /// The next delivery; waits up to `timeout`, blocking the thread.

@@ -114,7 +114,7 @@ fn a_task_reads_batches_and_is_woken_for_the_next() {
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     assert_eq!((read(&mut reader), read(&mut reader)), (Poll::Ready(2), Poll::Ready(1)));
     assert!(read(&mut reader).is_pending());
-    reader.queue().close();
+    reader.view().close();
     assert_eq!(woken.0.load(Ordering::Relaxed), 2);
     assert_eq!(read(&mut reader), Poll::Ready(0));
     assert_eq!(seqs, [1, 2, 3]);
