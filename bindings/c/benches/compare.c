@@ -18,6 +18,7 @@ static senza_attribute *attributes, *sorted;
 static senza_point *points;
 static senza_named_point *named;
 static double *values;
+static int64_t *times;
 static senza_str *ids;
 static size_t at;
 
@@ -50,10 +51,13 @@ static void set_up(void) {
   points = calloc(batch, sizeof *points);
   named = calloc(batch, sizeof *named);
   values = calloc(batch, sizeof *values);
+  times = malloc(batch * sizeof *times);
+  for (size_t i = 0; i < batch; i++) times[i] = 1;
   ids = calloc(sensors, sizeof *ids);
+  char *texts = malloc(sensors * 32);
   for (size_t number = 0; number < sensors; number++) {
-    char *id = malloc(48);
-    snprintf(id, 48, "building/sensor-%08zu", number);
+    char *id = texts + number * 32;
+    snprintf(id, 32, "building/sensor-%08zu", number);
     ids[number] = senza_s(id);
     senza_sensor sensor;
     must(senza_sensor_register(node, ids[number], NULL, &sensor));
@@ -81,7 +85,7 @@ static void put_scattered(double value) { put_of(attributes, value); }
 static void put_columns(double value) {
   if (at + batch > sensors) at = 0;
   for (size_t i = 0; i < batch; i++) values[i] = value;
-  must(senza_put_columns(node, sorted + at, values, NULL, batch, NULL));
+  must(senza_put_columns(node, sorted + at, values, times, batch, NULL));
   at += batch;
 }
 

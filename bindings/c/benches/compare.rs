@@ -1,11 +1,13 @@
 //! Putting and looking up through C and through Rust, turn by turn in one run: what the border costs.
 //!
-//! `bindings/c/benches/run` builds and runs it. Told the path of compare.c's program, it starts that and does the same
-//! work here, on a node of the same size; prints nanoseconds and the median ratio of pairs as JSON.
+//! `bindings/c/benches/run` builds and runs it. Told the path of compare.c's program, it starts that, and itself once more
+//! for the same work in Rust: two processes of the same size, of which each waits for its turn. Prints nanoseconds and the
+//! median ratio of pairs as JSON.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(clippy::print_stdout, reason = "its result")]
 
+use std::ffi::OsStr;
 use std::hint::black_box;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -19,7 +21,9 @@ use serde_json::json;
 /// Turns of each side and work; the first is left out.
 const TURNS: usize = 22;
 /// Batches of one turn.
-const BATCHES: usize = 50;
+const BATCHES: usize = 200;
+/// What this program is told instead of a path, to be the half in Rust.
+const RUST: &str = "--rust";
 const WORKS: [&str; 7] =
     ["put batch", "put columns", "put batch, scattered", "put batch by id", "put singly", "whereis", "locate many"];
 
@@ -28,8 +32,12 @@ fn main() {
     let program = arguments.next().expect("the path of the C program");
     let mut number = |default| arguments.next().map_or(default, |text| text.parse::<usize>().expect("a number"));
     let (sensors, batch, batches) = (number(100_000), number(4096), number(BATCHES));
-    let mut c = Other::start(&program, sensors, batch);
-    let mut rust = Side::new(sensors, batch);
+    if program == RUST {
+        return Side::new(sensors, batch).take_turns();
+    }
+    let mut c = Half::start(&program, &[], sensors, batch);
+    let own = std::env::current_exe().expect("this program has a path");
+    let mut rust = Half::start(own, &[RUST], sensors, batch);
     let mut rows = Vec::new();
     for work in WORKS {
         let mut pairs = Vec::new();
@@ -67,17 +75,17 @@ fn median(sorted: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
-/// The C program.
-struct Other {
+/// A process that works when it is told to.
+struct Half {
     process: Child,
     answers: BufReader<ChildStdout>,
 }
 
-impl Other {
-    fn start(program: &str, sensors: usize, batch: usize) -> Self {
+impl Half {
+    fn start(program: impl AsRef<OsStr>, first: &[&str], sensors: usize, batch: usize) -> Self {
         let mut command = Command::new(program);
-        command.args([sensors.to_string(), batch.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn().expect("the C program runs");
+        command.args(first).args([sensors.to_string(), batch.to_string()]);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program runs");
         let answers = BufReader::new(process.stdout.take().expect("its output"));
         let mut started = Self { process, answers };
         assert_eq!(started.line(), "ready");
@@ -97,14 +105,14 @@ impl Other {
     }
 }
 
-impl Drop for Other {
+impl Drop for Half {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
         let _ended = self.process.wait();
     }
 }
 
-/// The same in Rust.
+/// The half in Rust.
 struct Side {
     node: Node,
     handles: Vec<SensorHandle>,
@@ -129,6 +137,16 @@ impl Side {
         sorted.sort_by_key(|at| handles[*at].point(attributes[*at], Value::Bool(true), 0).handle.parts());
         let points = Vec::with_capacity(batch);
         Self { node, handles, attributes, sorted, ids, points, located: Vec::new(), batch, at: 0 }
+    }
+
+    /// As compare.c's `main` does.
+    fn take_turns(&mut self) {
+        println!("ready");
+        for line in std::io::stdin().lines() {
+            let line = line.expect("a line");
+            let (batches, work) = line.split_once(' ').expect("batches and work");
+            println!("{:.3}", self.turn(work, batches.parse().expect("a number")));
+        }
     }
 
     fn turn(&mut self, work: &str, batches: usize) -> f64 {

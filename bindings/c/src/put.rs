@@ -44,6 +44,9 @@ pub struct senza_named_point {
     pub value: senza_value,
 }
 
+/// Points of a batch that are put together: 20 KiB.
+const PART: usize = 512;
+
 thread_local! {
     /// Room for the points of a batch, used again: at most 3 MiB a thread.
     static POINTS: Cell<Vec<Point>> = const { Cell::new(Vec::new()) };
@@ -98,6 +101,12 @@ pub unsafe extern "C" fn senza_put_many(
         // SAFETY: the header's rule of pointers.
         let points = unsafe { border::list(points, count, SENZA_BATCH_MAX, "points") }?;
         let running = node::node(node)?;
+        let own = own_bits(&running);
+        if points.iter().all(|point| point.attribute.node_bits() == own && point.value.is_plain()) {
+            let mut now = None;
+            let plain = |point: &senza_point| point.attribute.point(point.value.plain(), time(point.time_us, &mut now));
+            return put_parts(&running, &out, points.iter().map(plain));
+        }
         put_points(&running, &out, |made| {
             let mut now = None;
             for (at, point) in points.iter().enumerate() {
@@ -135,15 +144,16 @@ pub unsafe extern "C" fn senza_put_columns(
             false => Some(unsafe { border::list(times_us, count, SENZA_BATCH_MAX, "times_us") }?),
         };
         let running = node::node(node)?;
-        put_points(&running, &out, |made| {
-            let mut now = None;
-            for (at, (attribute, value)) in attributes.iter().zip(values).enumerate() {
-                check_node(&running, *attribute, at)?;
-                let time_us = time(times.map_or(SENZA_NOW, |times| times[at]), &mut now);
-                made.push(attribute.point(Value::F64(*value), time_us));
-            }
-            Ok(())
-        })
+        let own = own_bits(&running);
+        if let Some(at) = attributes.iter().position(|attribute| attribute.node_bits() != own) {
+            check_node(&running, attributes[at], at)?;
+        }
+        let mut now = None;
+        let point = |(at, (attribute, value)): (usize, (&senza_attribute, &f64))| {
+            let time_us = time(times.map_or(SENZA_NOW, |times| times[at]), &mut now);
+            attribute.point(Value::F64(*value), time_us)
+        };
+        put_parts(&running, &out, attributes.iter().zip(values).enumerate().map(point))
     })
 }
 
@@ -173,6 +183,7 @@ pub unsafe extern "C" fn senza_put_many_by_id(
         let running = node::node(node)?;
         let mut made = NAMED.take();
         let mut now = None;
+        made.reserve(points.len());
         for (at, point) in points.iter().enumerate() {
             // SAFETY: the header's rule of pointers.
             let named = unsafe { named(point, &mut now) };
@@ -230,6 +241,25 @@ fn put_points(running: &Running, out: &Out<usize>, make: impl FnOnce(&mut Vec<Po
     points.clear();
     POINTS.set(points);
     made?;
+    told(refused, out)
+}
+
+/// Puts points that break no rule, in parts that stay in the first-level cache.
+fn put_parts(running: &Running, out: &Out<usize>, mut points: impl Iterator<Item = Point>) -> Outcome<()> {
+    let (mut part, mut refused) = (POINTS.take(), 0);
+    loop {
+        part.extend(points.by_ref().take(PART));
+        if part.is_empty() {
+            break;
+        }
+        refused += running.shared.engine.put_many(&part);
+        part.clear();
+    }
+    POINTS.set(part);
+    told(refused, out)
+}
+
+fn told(refused: usize, out: &Out<usize>) -> Outcome<()> {
     out.set(refused);
     if refused == 0 { Ok(()) } else { Err(some_refused(refused, ": their sensors are no longer registered here")) }
 }
@@ -240,8 +270,13 @@ fn some_refused(count: usize, why: impl std::fmt::Display) -> Fail {
 }
 
 #[inline]
+fn own_bits(running: &Running) -> u64 {
+    running.shared.number & ((1 << node::NODE_BITS) - 1)
+}
+
+#[inline]
 fn check_node(running: &Running, attribute: senza_attribute, at: usize) -> Outcome<()> {
-    if attribute.node_bits() == running.shared.number & ((1 << node::NODE_BITS) - 1) {
+    if attribute.node_bits() == own_bits(running) {
         return Ok(());
     }
     Err(refuse(senza_code::SENZA_HANDLE, format!("point {at}: not an attribute of a sensor of this node")))

@@ -78,22 +78,38 @@ const BYTES: u32 = senza_kind::SENZA_BYTES as u32;
 const VECTOR: u32 = senza_kind::SENZA_VECTOR as u32;
 const JSON: u32 = senza_kind::SENZA_JSON as u32;
 
+impl senza_value {
+    /// Whether it lies in its eight bytes, and [`plain`](Self::plain) is its value.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.kind, F64 | I64 | BOOL)
+    }
+
+    /// The engine's value of a plain one.
+    #[inline]
+    pub(crate) fn plain(&self) -> Value {
+        match self.kind {
+            // SAFETY: any eight bytes are a number.
+            F64 => Value::F64(unsafe { self.data.f64 }),
+            // SAFETY: any eight bytes are an integer.
+            I64 => Value::I64(unsafe { self.data.i64 }),
+            // SAFETY: any eight bytes are an integer.
+            _ => Value::Bool(unsafe { self.data.boolean } != 0),
+        }
+    }
+}
+
 /// The engine's value.
 ///
 /// # Safety
 /// `value` is as its type says.
 #[inline]
 pub(crate) unsafe fn value(value: &senza_value) -> Outcome<Value> {
-    match value.kind {
-        // SAFETY: any eight bytes are a number.
-        F64 => Ok(Value::F64(unsafe { value.data.f64 })),
-        // SAFETY: any eight bytes are an integer.
-        I64 => Ok(Value::I64(unsafe { value.data.i64 })),
-        // SAFETY: any eight bytes are an integer.
-        BOOL => Ok(Value::Bool(unsafe { value.data.boolean } != 0)),
-        // SAFETY: as the caller promises.
-        _ => unsafe { long(value) },
+    if value.is_plain() {
+        return Ok(value.plain());
     }
+    // SAFETY: as the caller promises.
+    unsafe { long(value) }
 }
 
 /// A value that does not lie in eight bytes.
