@@ -119,7 +119,7 @@ impl Engine {
 
     /// What a reading for a claim that ended is to be told, counted where it comes late: another node took the sensor
     /// over.
-    pub(crate) fn late(&self, sensor: &str) -> Error {
+    pub fn late(&self, sensor: &str) -> Error {
         match self.directory.owner_of(sensor).filter(|owner| !owner.local) {
             Some(owner) => {
                 count(&self.counters.readings_late);

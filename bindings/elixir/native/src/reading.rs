@@ -1,0 +1,56 @@
+//! One reading as the struct `Senza.Reading`; `latest`.
+
+use rustler::{Encoder, Env, Term};
+use senza::Reading;
+
+use crate::atoms;
+use crate::faults::{Fault, answer, text};
+use crate::node::running;
+use crate::value;
+
+/// The struct that a reading is.
+pub(crate) fn to_term<'a>(env: Env<'a>, reading: &Reading) -> Term<'a> {
+    let series = &reading.series;
+    let keys = [
+        atoms::struct_key(),
+        atoms::sensor(),
+        atoms::attribute(),
+        atoms::value(),
+        atoms::time(),
+        atoms::received(),
+        atoms::seq(),
+        atoms::epoch(),
+        atoms::node(),
+        atoms::sensor_type(),
+    ];
+    let values = [
+        atoms::reading_struct().to_term(env),
+        series.sensor.as_str().encode(env),
+        series.attribute.as_str().encode(env),
+        value::to_term(env, &reading.value),
+        reading.source_time.encode(env),
+        reading.received_time.encode(env),
+        reading.seq.encode(env),
+        series.epoch.encode(env),
+        series.node.as_str().encode(env),
+        series.sensor_type.as_str().encode(env),
+    ];
+    // The keys differ, so that there is a map of them.
+    Term::map_from_term_arrays(env, &keys.map(|key| key.to_term(env)), &values)
+        .unwrap_or_else(|_| atoms::nil().to_term(env))
+}
+
+fn latest_of<'a>(env: Env<'a>, node: Term<'a>, sensor: Term<'a>, attribute: Term<'a>) -> Result<Term<'a>, Fault> {
+    let running = running(node)?;
+    let (sensor, attribute) = (text(sensor, "a sensor's id")?, text(attribute, "an attribute's id")?);
+    Ok(match running.engine().latest(sensor, attribute) {
+        Some(reading) => (atoms::ok(), to_term(env, &reading)).encode(env),
+        None => (atoms::error(), atoms::not_found()).encode(env),
+    })
+}
+
+/// The latest reading of an attribute of a sensor of this node.
+#[rustler::nif]
+fn latest<'a>(env: Env<'a>, node: Term<'a>, sensor: Term<'a>, attribute: Term<'a>) -> Term<'a> {
+    answer(env, latest_of(env, node, sensor, attribute))
+}

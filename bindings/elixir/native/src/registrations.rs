@@ -1,0 +1,196 @@
+//! Sensors of this node as Elixir registers, finds and holds them.
+
+use std::sync::Arc;
+
+use rustler::{Atom, Encoder, Env, LocalPid, Resource, ResourceArc, Term};
+use senza::{OnConflict, SensorId, SensorType, Value};
+use senza_core::table::{Handle, Point};
+use senza_core::{Epoch, Error, Micros, Seq};
+use senza_mesh::clock::{Clock, SystemClock};
+
+use crate::atoms;
+use crate::faults::{Fault, answer, shown, text};
+use crate::node::{Running, running};
+use crate::registry::Registered;
+use crate::value::json_text;
+
+/// What Elixir holds of a registered sensor: its place in the table, so that puts need not find it. It keeps nothing
+/// registered: that the owner's process does.
+pub(crate) struct SensorRef {
+    running: Arc<Running>,
+    sensor: SensorId,
+    handle: Handle,
+    epoch: Epoch,
+    owner: LocalPid,
+}
+
+#[rustler::resource_impl]
+impl Resource for SensorRef {}
+
+impl SensorRef {
+    /// Puts one reading; `None` is stamped now.
+    ///
+    /// # Errors
+    /// `not_registered` where the registration ended, `not_owner` where another node took the sensor over.
+    pub(crate) fn put(&self, attribute: &str, value: Value, time: Option<Micros>) -> Result<Seq, Fault> {
+        let engine = self.running.engine();
+        let put = |attribute| {
+            let source_time = time.unwrap_or_else(|| SystemClock.now());
+            engine.put(Point { handle: self.handle, attribute, value, source_time })
+        };
+        let taken = engine.attribute(self.handle, attribute).and_then(put);
+        taken.map_err(|error| match error {
+            Error::Unregistered => engine.late(self.sensor.as_str()).into(),
+            error => error.into(),
+        })
+    }
+}
+
+/// The sensor that a term is, while its node is open.
+///
+/// # Errors
+/// `closed`, or an argument fault where it is no sensor.
+#[inline]
+pub(crate) fn sensor_ref<'a>(term: Term<'a>) -> Result<&'a SensorRef, Fault> {
+    let refuse = || Fault::argument(format!("a sensor must be what Senza.register/3 answers, got: {}", shown(term)));
+    let sensor = term.try_get_resource::<SensorRef>().ok_or_else(refuse)?;
+    if sensor.running.is_open() { Ok(sensor) } else { Err(Fault::closed("node")) }
+}
+
+fn on_conflict(word: Atom) -> Result<OnConflict, Fault> {
+    let words = [
+        (atoms::takeover(), OnConflict::Takeover),
+        (atoms::refuse(), OnConflict::Refuse),
+        (atoms::force(), OnConflict::Force),
+    ];
+    let known = words.into_iter().find(|(known, _)| *known == word);
+    known.map(|(_, policy)| policy).ok_or_else(|| Fault::argument("conflict must be :takeover, :refuse or :force"))
+}
+
+fn is_nil(term: Term<'_>) -> bool {
+    term.decode::<Atom>().is_ok_and(|atom| atom == atoms::nil())
+}
+
+fn local_pid(term: Term<'_>) -> Result<LocalPid, Fault> {
+    let refuse = || Fault::argument(format!("a pid must be of a process of this VM, got: {}", shown(term)));
+    term.decode().map_err(|_| refuse())
+}
+
+fn sensor<'a>(id: Term<'a>, kind: Term<'a>, meta: Term<'a>) -> Result<senza::Sensor, Fault> {
+    Ok(senza::Sensor {
+        id: SensorId::new(text(id, "a sensor's id")?)?,
+        sensor_type: match is_nil(kind) {
+            true => SensorType::default(),
+            false => SensorType::new(text(kind, "a sensor's type")?)?,
+        },
+        meta: match is_nil(meta) {
+            true => "{}".into(),
+            false if meta.is_map() => json_text(meta)?.into(),
+            false => return Err(Fault::argument(format!("meta must be a map, got: {}", shown(meta)))),
+        },
+    })
+}
+
+/// Registers a sensor for a process, until that ends. Answers the sensor's handle, or `:ok` where none is wanted.
+#[rustler::nif]
+#[expect(clippy::too_many_arguments, reason = "one per thing that a registration is of")]
+fn register<'a>(
+    env: Env<'a>,
+    node: Term<'a>,
+    id: Term<'a>,
+    pid: Term<'a>,
+    kind: Term<'a>,
+    meta: Term<'a>,
+    conflict: Atom,
+    handle_wanted: bool,
+) -> Term<'a> {
+    let registered = || -> Result<Term<'a>, Fault> {
+        let running = running(node)?;
+        let (sensor, owner) = (sensor(id, kind, meta)?, local_pid(pid)?);
+        Ok(match running.registry().register(env, &sensor, owner, on_conflict(conflict)?)? {
+            Registered::Here(..) if !handle_wanted => atoms::ok().to_term(env),
+            Registered::Here(handle, epoch) => {
+                let made = SensorRef { running: running.clone(), sensor: sensor.id, handle, epoch, owner };
+                (atoms::ok(), ResourceArc::new(made)).encode(env)
+            }
+            Registered::Already(pid) => (atoms::error(), (atoms::already_registered(), pid)).encode(env),
+            Registered::NoProcess => (atoms::error(), atoms::noproc()).encode(env),
+        })
+    };
+    answer(env, registered())
+}
+
+/// Ends the registration of a sensor by whichever process made it; answers whether there was one.
+#[rustler::nif]
+fn unregister<'a>(env: Env<'a>, node: Term<'a>, id: Term<'a>) -> Term<'a> {
+    let ended = || -> Result<Term<'a>, Fault> {
+        let (running, id) = (running(node)?, text(id, "a sensor's id")?);
+        // One that came by a front door has no process.
+        Ok((running.registry().unregister(env, id, None) || running.engine().unregister(id)).encode(env))
+    };
+    answer(env, ended())
+}
+
+/// Ends the registration that a handle came from; answers whether it stood.
+#[rustler::nif]
+fn leave<'a>(env: Env<'a>, sensor: Term<'a>) -> Term<'a> {
+    let left = |sensor: &SensorRef| {
+        let (id, registry) = (sensor.sensor.as_str(), sensor.running.registry());
+        let stands = registry.process(id, sensor.epoch) == Some(sensor.owner);
+        (stands && registry.unregister(env, id, Some(sensor.owner))).encode(env)
+    };
+    answer(env, sensor_ref(sensor).map(left))
+}
+
+/// Where a sensor is: `{:ok, pid}`, `{:remote, node}`, `{:error, :not_found | :no_process}`.
+#[rustler::nif]
+fn whereis<'a>(env: Env<'a>, node: Term<'a>, id: Term<'a>) -> Term<'a> {
+    let found = || -> Result<Term<'a>, Fault> {
+        let (running, id) = (running(node)?, text(id, "a sensor's id")?);
+        Ok(place(env, running, id))
+    };
+    answer(env, found())
+}
+
+#[inline]
+fn place<'a>(env: Env<'a>, running: &Running, id: &str) -> Term<'a> {
+    let engine = running.engine();
+    match engine.locate(id) {
+        None => (atoms::error(), atoms::not_found()).encode(env),
+        Some(located) if located.life == 0 => match running.registry().process(id, located.epoch) {
+            Some(pid) => (atoms::ok(), pid).encode(env),
+            None => (atoms::error(), atoms::no_process()).encode(env),
+        },
+        Some(located) => match engine.life(located.life) {
+            Some(life) => (atoms::remote(), life.node.as_str()).encode(env),
+            None => (atoms::error(), atoms::not_found()).encode(env),
+        },
+    }
+}
+
+/// The process of a sensor of this node, or `:undefined`: what `:via` asks.
+#[rustler::nif]
+fn whereis_name<'a>(env: Env<'a>, node: Term<'a>, id: Term<'a>) -> Term<'a> {
+    let found = || -> Result<Term<'a>, Fault> {
+        let (running, id) = (running(node)?, text(id, "a sensor's id")?);
+        let local = running.engine().locate(id).filter(|located| located.life == 0);
+        let pid = local.and_then(|located| running.registry().process(id, located.epoch));
+        Ok(pid.map_or_else(|| atoms::undefined().to_term(env), |pid| pid.encode(env)))
+    };
+    answer(env, found())
+}
+
+/// The owner of a sensor: its name and the claim's number.
+#[rustler::nif]
+fn owner<'a>(env: Env<'a>, node: Term<'a>, id: Term<'a>) -> Term<'a> {
+    let found = || -> Result<Term<'a>, Fault> {
+        let (running, id) = (running(node)?, text(id, "a sensor's id")?);
+        let engine = running.engine();
+        let located = engine.locate(id).and_then(|located| Some((engine.life(located.life)?.node, located.epoch)));
+        Ok(match located {
+            Some((node, epoch)) => (atoms::ok(), (node.as_str(), epoch)).encode(env),
+            None => (atoms::error(), atoms::not_found()).encode(env),
+        })
+    };
+    answer(env, found())
+}

@@ -1,0 +1,241 @@
+//! Values ⇄ terms: floats, integers of 64 bits, booleans and UTF-8 binaries as they are; `{:bytes, binary}`,
+//! `{:vector, [float]}`; maps and lists as JSON. What a float of the VM cannot be are the atoms `:nan`, `:infinity` and
+//! `:neg_infinity`.
+
+use rustler::types::tuple::get_tuple;
+use rustler::{Atom, Binary, Encoder, Env, ListIterator, MapIterator, Term, TermType};
+use senza::Value;
+use senza_core::reading::{VALUE_BYTES_MAX, VECTOR_MAX};
+
+use crate::atoms;
+use crate::faults::{Fault, shown};
+
+/// How deep maps and lists may lie in each other.
+const DEPTH_MAX: usize = 100;
+const RULE: &str = "a value must be a float, an integer, a boolean, a binary that is UTF-8, {:bytes, binary}, \
+                    {:vector, [number]}, :nan, :infinity, :neg_infinity, or a map or list that is JSON";
+
+/// The value that a term is.
+///
+/// # Errors
+/// An argument fault that names the term and the rule; `invalid_value` where it is too large.
+#[inline]
+pub(crate) fn from_term(term: Term<'_>) -> Result<Value, Fault> {
+    // In this order: rustler decodes an integer as a float too.
+    if let Ok(number) = term.decode::<i64>() {
+        return Ok(Value::I64(number));
+    }
+    if let Ok(number) = term.decode::<f64>() {
+        return Ok(Value::F64(number));
+    }
+    other_from_term(term)
+}
+
+fn other_from_term(term: Term<'_>) -> Result<Value, Fault> {
+    match term.get_type() {
+        TermType::Atom => atom(term),
+        TermType::Binary => text(term),
+        TermType::Tuple => tagged(term),
+        TermType::Integer => Err(refuse(term, "an integer must fit 64 bits with its sign")),
+        TermType::Map | TermType::List => json(term),
+        _ => Err(refuse(term, RULE)),
+    }
+}
+
+#[cold]
+fn refuse(term: Term<'_>, rule: &str) -> Fault {
+    Fault::argument(format!("{rule}, got: {}", shown(term)))
+}
+
+fn atom(term: Term<'_>) -> Result<Value, Fault> {
+    let atom: Atom = term.decode().map_err(|_| refuse(term, RULE))?;
+    if let Ok(truth) = term.decode::<bool>() {
+        return Ok(Value::Bool(truth));
+    }
+    let numbers =
+        [(atoms::nan(), f64::NAN), (atoms::infinity(), f64::INFINITY), (atoms::neg_infinity(), f64::NEG_INFINITY)];
+    let number = numbers.into_iter().find(|(known, _)| *known == atom);
+    number.map(|(_, number)| Value::F64(number)).ok_or_else(|| refuse(term, RULE))
+}
+
+fn text(term: Term<'_>) -> Result<Value, Fault> {
+    let binary = Binary::from_term(term).map_err(|_| refuse(term, "a bitstring must be whole bytes"))?;
+    too_large(binary.len(), VALUE_BYTES_MAX)?;
+    let text = std::str::from_utf8(binary.as_slice());
+    let rule = "a binary that is a value must be UTF-8; put {:bytes, binary} for other bytes";
+    text.map(|text| Value::Text(text.into())).map_err(|_| refuse(term, rule))
+}
+
+fn tagged(term: Term<'_>) -> Result<Value, Fault> {
+    let parts = get_tuple(term).map_err(|_| refuse(term, RULE))?;
+    let [tag, inner] = parts.as_slice() else { return Err(refuse(term, RULE)) };
+    let tag: Atom = tag.decode().map_err(|_| refuse(term, RULE))?;
+    if tag == atoms::bytes() {
+        let binary = Binary::from_term(*inner).map_err(|_| refuse(term, "{:bytes, binary} must hold a binary"))?;
+        too_large(binary.len(), VALUE_BYTES_MAX)?;
+        return Ok(Value::Bytes(binary.as_slice().into()));
+    }
+    if tag == atoms::vector() {
+        let rule = "{:vector, numbers} must hold a list of numbers";
+        let length = inner.list_length().map_err(|_| refuse(term, rule))?;
+        too_large(length, VECTOR_MAX)?;
+        let numbers = inner.decode::<ListIterator<'_>>().map_err(|_| refuse(term, rule))?;
+        #[expect(clippy::cast_possible_truncation, reason = "a vector is of f32")]
+        let number = |item: Term<'_>| item.decode::<f64>().map(|number| number as f32).map_err(|_| refuse(item, rule));
+        return Ok(Value::Vector(numbers.map(number).collect::<Result<Vec<f32>, Fault>>()?.into()));
+    }
+    Err(refuse(term, RULE))
+}
+
+fn too_large(size: usize, max: usize) -> Result<(), Fault> {
+    if size > max { Err(senza::Error::ValueTooLarge { size, max }.into()) } else { Ok(()) }
+}
+
+fn json(term: Term<'_>) -> Result<Value, Fault> {
+    Ok(Value::Json(json_text(term)?.into()))
+}
+
+/// A map or list as JSON text.
+///
+/// # Errors
+/// An argument fault that names what is no JSON; `invalid_value` where it is too large.
+pub(crate) fn json_text(term: Term<'_>) -> Result<String, Fault> {
+    let mut out = Vec::new();
+    write_json(term, &mut out, 0)?;
+    String::from_utf8(out).map_err(|_| refuse(term, "JSON must be UTF-8"))
+}
+
+fn write_json(term: Term<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
+    too_large(out.len(), VALUE_BYTES_MAX)?;
+    if depth > DEPTH_MAX {
+        return Err(Fault::argument(format!("maps and lists must nest at most {DEPTH_MAX} deep to be JSON")));
+    }
+    match term.get_type() {
+        TermType::Float => push(&term.decode::<f64>().map_err(|_| refuse(term, RULE))?, out),
+        TermType::Integer => match term.decode::<i64>() {
+            Ok(number) => push(&number, out),
+            Err(_) => Err(refuse(term, "an integer of JSON must fit 64 bits with its sign")),
+        },
+        TermType::Atom => {
+            let name = term.atom_to_string().map_err(|_| refuse(term, RULE))?;
+            match name.as_str() {
+                "nil" => out.extend_from_slice(b"null"),
+                "true" | "false" => out.extend_from_slice(name.as_bytes()),
+                _ => push(&name, out)?,
+            }
+            Ok(())
+        }
+        TermType::Binary => push(json_string(term)?, out),
+        TermType::List => write_list(term, out, depth),
+        TermType::Map => write_map(term, out, depth),
+        _ => Err(refuse(term, "what is put as JSON must be maps, lists, text, numbers, booleans, atoms and nil")),
+    }
+}
+
+fn json_string(term: Term<'_>) -> Result<&str, Fault> {
+    let rule = "text of JSON must be UTF-8";
+    let binary = Binary::from_term(term).map_err(|_| refuse(term, rule))?;
+    too_large(binary.len(), VALUE_BYTES_MAX)?;
+    std::str::from_utf8(binary.as_slice()).map_err(|_| refuse(term, rule))
+}
+
+fn push(value: &(impl serde::Serialize + ?Sized), out: &mut Vec<u8>) -> Result<(), Fault> {
+    serde_json::to_writer(out, value).map_err(|error| Fault::argument(error.to_string()))
+}
+
+fn write_list(term: Term<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
+    // An improper list has no length.
+    term.list_length().map_err(|_| refuse(term, "a list of JSON must be a proper one"))?;
+    let items = term.decode::<ListIterator<'_>>().map_err(|_| refuse(term, RULE))?;
+    out.push(b'[');
+    for (at, item) in items.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_json(item, out, depth + 1)?;
+    }
+    out.push(b']');
+    Ok(())
+}
+
+fn write_map(term: Term<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
+    if term.map_get(atoms::struct_key()).is_ok() {
+        return Err(refuse(term, "a struct is no JSON; put a map of what is to be kept of it"));
+    }
+    let entries = MapIterator::new(term).ok_or_else(|| refuse(term, RULE))?;
+    out.push(b'{');
+    for (at, (key, value)) in entries.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        match key.get_type() {
+            TermType::Atom => push(&key.atom_to_string().map_err(|_| refuse(key, RULE))?, out)?,
+            TermType::Binary => push(json_string(key)?, out)?,
+            _ => return Err(refuse(key, "keys of JSON must be text or atoms")),
+        }
+        out.push(b':');
+        write_json(value, out, depth + 1)?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// The term that a value is.
+pub(crate) fn to_term<'a>(env: Env<'a>, value: &Value) -> Term<'a> {
+    match value {
+        Value::F64(number) => float(env, *number),
+        Value::I64(number) => number.encode(env),
+        Value::Bool(truth) => truth.encode(env),
+        Value::Text(text) => text.encode(env),
+        Value::Bytes(bytes) => (atoms::bytes(), binary(env, bytes)).encode(env),
+        Value::Vector(vector) => {
+            let numbers: Vec<Term<'a>> = vector.iter().map(|number| float(env, f64::from(*number))).collect();
+            (atoms::vector(), numbers).encode(env)
+        }
+        Value::Json(text) => match serde_json::from_str(text) {
+            Ok(value) => from_json(env, &value),
+            // Who made it has checked it; text is the next best.
+            Err(_) => text.encode(env),
+        },
+    }
+}
+
+/// Bytes as a binary.
+pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
+    let mut made = rustler::NewBinary::new(env, bytes.len());
+    made.as_mut_slice().copy_from_slice(bytes);
+    made.into()
+}
+
+#[inline]
+fn float(env: Env<'_>, number: f64) -> Term<'_> {
+    if number.is_finite() {
+        return number.encode(env);
+    }
+    let atom = match number {
+        number if number.is_nan() => atoms::nan(),
+        number if number > 0.0 => atoms::infinity(),
+        _ => atoms::neg_infinity(),
+    };
+    atom.to_term(env)
+}
+
+fn from_json<'a>(env: Env<'a>, value: &serde_json::Value) -> Term<'a> {
+    use serde_json::Value as Json;
+    match value {
+        Json::Null => atoms::nil().to_term(env),
+        Json::Bool(truth) => truth.encode(env),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(whole), _) => whole.encode(env),
+            (None, Some(whole)) => whole.encode(env),
+            _ => float(env, number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => text.encode(env),
+        Json::Array(items) => items.iter().map(|item| from_json(env, item)).collect::<Vec<_>>().encode(env),
+        Json::Object(fields) => {
+            let keys: Vec<Term<'a>> = fields.keys().map(|key| key.encode(env)).collect();
+            let values: Vec<Term<'a>> = fields.values().map(|value| from_json(env, value)).collect();
+            Term::map_from_term_arrays(env, &keys, &values).unwrap_or_else(|_| atoms::nil().to_term(env))
+        }
+    }
+}
