@@ -15,7 +15,17 @@ defmodule Mix.Tasks.Compile.SenzaNative do
   defp build do
     profile = if Mix.env() == :prod, do: "dist", else: "release"
     manifest = Path.expand("native/Cargo.toml", __DIR__)
-    arguments = ["build", "--manifest-path", manifest, "--profile", profile, "--message-format", "json-render-diagnostics"]
+
+    arguments = [
+      "build",
+      "--manifest-path",
+      manifest,
+      "--profile",
+      profile,
+      "--message-format",
+      "json-render-diagnostics"
+    ]
+
     {out, status} = System.cmd("cargo", arguments)
     if status != 0, do: Mix.raise("cargo could not build the compiled part of senza, see above")
     [_, library] = Regex.run(~r/"filenames":\["([^"]*libsenza_elixir\.so)"/, out)

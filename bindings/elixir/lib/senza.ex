@@ -1,29 +1,70 @@
 defmodule Senza do
   @moduledoc """
-  A node of a senza cluster in your own VM.
+  A node of a senza cluster in your own VM: register sensors, put readings, find any sensor of any node in less than a
+  microsecond, and get what you asked for as messages.
 
-      children = [{Senza, node: "a"}]                       # free port of loopback; connect: "tcp/10.0.0.1:7447"
+      children = [{Senza, node: "a"}]
       {:ok, _} = Supervisor.start_link(children, strategy: :one_for_one)
 
-      {:ok, watch} = Senza.register("watch 1", type: "watch")   # ends with this process
-      {:ok, 1} = Senza.put("watch 1", "pulse", 72)
-      {:ok, reading} = Senza.latest("watch 1", "pulse")
+  Functions take the name of a node of this VM first, and may leave it out where that is `Senza`, the default:
+
+      iex> {:ok, watch} = Senza.register("watch 1", type: "watch")
+      iex> Senza.Sensor.put(watch, "pulse", 72)
+      {:ok, 1}
+      iex> Senza.put("watch 1", "pulse", 73)
+      {:ok, 2}
+      iex> {:ok, reading} = Senza.latest("watch 1", "pulse")
+      iex> {reading.value, reading.seq, reading.node}
+      {73, 2, "docs"}
+      iex> Senza.SensorRegistry.whereis("watch 1") == {:ok, self()}
+      true
+
+  What is refused is `{:error, %Senza.Error{}}`; a term that no caller can mean raises an `ArgumentError`.
   """
 
-  alias Senza.{Error, Native, Server}
+  alias Senza.{Contract, Error, Filter, Native, Reading, Sensor, Server}
 
-  @typedoc "The name of a node in this VM: what `start_link/1` was given as `name`, or its reference."
+  @typedoc "A node of this VM: the name that it was started with, or its reference."
   @type node_name :: atom | reference
 
-  @typedoc "A sensor registered by a process of this VM: puts by it need not find the sensor."
-  @opaque sensor :: reference
+  @typedoc """
+  What sends messages `{:senza, feed, …}` to a process, a subscription or a listener: see `subscribe/3`, `listen/2`.
+  """
+  @type feed :: reference
 
-  # Readings that a normal scheduler takes in one call.
+  @typedoc "One thing of a batch; see `subscribe/3`."
+  @type item ::
+          {:reading, sensor :: String.t(), attribute :: String.t(), Reading.value(), time :: integer, seq :: integer}
+          | {:reading, Reading.t()}
+          | {:measurement, map}
+          | {:live, sensor :: String.t(), attribute :: String.t(), seq :: integer}
+          | {:gap, sensor :: String.t(), attribute :: String.t(), from :: integer, to :: integer | :unknown,
+             :overflow | :relay | :link | :beaten}
+          | {:end, sensor :: String.t(), attribute :: String.t(), last :: integer, :unregistered | :moved}
+
+  @typedoc "Something that happened; see `listen/2`."
+  @type event ::
+          {:sensor_registered | :sensor_unregistered, sensor :: String.t(), node :: String.t()}
+          | {:sensor_moved, sensor :: String.t(), node :: String.t(), previous :: String.t()}
+          | {:node_up | :node_down, node :: String.t()}
+          | {:healed, node :: String.t(), sensors :: integer}
+          | {:events_lost, integer}
+
+  @typedoc "A sensor as listings tell it."
+  @type listed :: %{sensor: String.t(), type: String.t(), node: String.t(), epoch: integer, local: boolean}
+
+  @typedoc "A time: microseconds since 1970, or a `DateTime`."
+  @type time :: integer | DateTime.t()
+
+  # Readings that a normal scheduler takes in one call, and hands out.
   @few 256
+  # What a process that unsubscribes waits for at most: the courier has other messages to send first.
+  @close_ms 5_000
 
   # === a node ===
 
-  @doc false
+  @doc "For supervisors: `{Senza, node: \"a\"}`. Several nodes in one VM have a `name` each."
+  @spec child_spec(keyword) :: Supervisor.child_spec()
   def child_spec(options) do
     %{
       id: Keyword.get(options, :name, __MODULE__),
@@ -33,61 +74,199 @@ defmodule Senza do
     }
   end
 
-  @doc "Starts a node and links it to the caller."
+  @doc """
+  Starts a node and links it to the caller; it ends with its process.
+
+  | option | |
+  |---|---|
+  | `name` | what this VM calls it; default `Senza` |
+  | `node` | its name in the cluster, `[a-z0-9][a-z0-9-]{0,62}`; default the host's |
+  | `listen` | endpoints; default a free port of this machine alone, `"tcp/127.0.0.1:0"` |
+  | `connect` | endpoints of other nodes; gossip finds the rest |
+  | `mode` | `:cluster` (the default), `:local`, or `:shadow` with the options `shadow` of `shadow/2` |
+  | `lossless` | attributes of which no contract leaves anything out, such as `"button"` |
+  | `config` | the path of a TOML file; none is read unasked, and no environment |
+
+  and the others of `senza node --help`, with `_`: `root`, `insecure`, `sensors_max`, `attributes_max`, `history_max`,
+  `idle_unregister_s`, `lease_ms`, `silence_ms`, `takeover_holdoff_ms`, `zenoh`.
+  """
   @spec start_link(keyword) :: GenServer.on_start()
   def start_link(options \\ []), do: Server.start_link(options)
 
-  @doc "The node's reference."
+  @doc "The reference of a node: what the other functions look up by its name."
   @spec ref(node_name) :: reference
-  def ref(name \\ __MODULE__)
+  def ref(node \\ __MODULE__)
   def ref(ref) when is_reference(ref), do: ref
   def ref(name), do: Server.ref(name)
 
+  @doc "The node's name in its cluster."
+  @spec name(node_name) :: String.t()
+  def name(node \\ __MODULE__), do: node |> ref() |> Native.describe() |> elem(0)
+
   @doc "The endpoints that a node listens on, ports filled in: what others connect to."
   @spec listening(node_name) :: [String.t()]
-  def listening(node \\ __MODULE__) do
-    {_name, listening} = Native.describe(ref(node))
-    listening
+  def listening(node \\ __MODULE__), do: node |> ref() |> Native.describe() |> elem(1)
+
+  @doc "The nodes that are up, this one first."
+  @spec nodes(node_name) ::
+          [%{node: String.t(), incarnation: integer, sensors: integer, local: boolean}] | {:error, Error.t()}
+  def nodes(node \\ __MODULE__) do
+    with nodes when is_list(nodes) <- node |> ref() |> Native.nodes() |> checked() do
+      for {name, incarnation, sensors, local} <- nodes do
+        %{node: name, incarnation: incarnation, sensors: sensors, local: local}
+      end
+    end
   end
+
+  @doc "How far a node takes part in its cluster."
+  @spec mode(node_name) :: :cluster | :local | :shadow | {:error, Error.t()}
+  def mode(node \\ __MODULE__), do: node |> ref() |> Native.mode() |> checked()
+
+  @doc """
+  Switches how far a node takes part, and answers the mode before. `:local` leaves the cluster for a while: others see it
+  down, and its own sensors and subscriptions work on. `:cluster` comes back, and ends a shadow.
+  """
+  @spec switch(atom, :cluster | :local) :: :cluster | :local | :shadow | {:error, Error.t()}
+  def switch(node \\ __MODULE__, mode) when mode in [:cluster, :local], do: Server.switch(node, mode)
+
+  @doc """
+  Leaves another registry in charge of `Senza.SensorRegistry.whereis/1`, which compares its every answer with what senza
+  would have said. `switch(node, :cluster)` hands over.
+
+  - `registry: MyApp.Registry`: a `Registry` with unique keys that are ids. It knows processes of its own node alone, so
+    that sensors of other nodes are not held against it.
+  - `existing: fun`: any other, for the whole cluster, as a function of an id that answers `{:ok, pid}`, `{:remote, node}`
+    or `{:error, :not_found}`; with `ids: fun`, which answers all ids it knows, `compare/1` can be used too.
+  - `on_disagreement`: a function of `%{sensor: id, existing: node | nil, senza: node | nil}`, or a pid that is sent
+    `{:senza_disagreement, that}`. Default: a warning in the log, at most one a second.
+  """
+  @spec shadow(atom, keyword) :: :ok | {:error, Error.t()}
+  def shadow(node \\ __MODULE__, options), do: Server.shadow(node, options)
+
+  @doc "What comparing found so far: counts, and the newest disagreements, oldest first."
+  @spec comparison(node_name) :: map | {:error, Error.t()}
+  def comparison(node \\ __MODULE__), do: Senza.Shadow.comparison(ref(node))
+
+  @doc "Compares all that the registry in charge and senza know; answers what differed."
+  @spec compare(atom) :: [map] | {:error, Error.t()}
+  def compare(node \\ __MODULE__), do: Senza.Shadow.compare(node)
 
   # === sensors ===
 
-  @doc "Registers a sensor for the calling process, until it ends."
-  def register(id) when is_binary(id), do: register(__MODULE__, id, [])
+  @doc """
+  Registers a sensor for the calling process, until that ends, and answers its handle; see `Senza.Sensor`.
+
+  Options as `Senza.SensorRegistry.register/3`, which does the same for any process and answers `:ok`.
+  """
+  @spec register(String.t()) :: {:ok, Sensor.t()} | {:error, Error.t() | {:already_registered, pid}}
+  def register(id), do: register(__MODULE__, id, [])
+
+  @doc false
   def register(id, options) when is_binary(id) and is_list(options), do: register(__MODULE__, id, options)
   def register(node, id), do: register(node, id, [])
+
+  @doc "The same on a node of another name."
+  @spec register(node_name, String.t(), keyword) ::
+          {:ok, Sensor.t()} | {:error, Error.t() | {:already_registered, pid}}
   def register(node, id, options), do: register_for(ref(node), id, self(), options, true)
 
   @doc false
   def register_for(ref, id, pid, options, handle_wanted) do
-    {type, meta, conflict} =
-      case options do
-        [] -> {nil, nil, :takeover}
-        options -> {options[:type], options[:meta], Keyword.get(options, :conflict, :takeover)}
-      end
+    {type, meta, conflict} = if options == [], do: {nil, nil, :takeover}, else: registration!(options)
+    ref |> Native.register(id, pid, type, meta, conflict, handle_wanted) |> checked()
+  end
 
-    case Native.register(ref, id, pid, type, meta, conflict, handle_wanted) do
-      {:senza_error, _, _, _} = fault -> Error.of(fault)
-      registered -> registered
+  defp registration!(options) do
+    options = Keyword.validate!(options, type: nil, meta: nil, conflict: :takeover)
+    unless is_atom(options[:conflict]), do: raise(ArgumentError, "conflict must be :takeover, :refuse or :force")
+    {options[:type], options[:meta], options[:conflict]}
+  end
+
+  @doc "The owner of a sensor: the name of its node, and the number of its claim."
+  @spec owner(node_name, String.t()) :: {:ok, {String.t(), integer}} | {:error, :not_found | Error.t()}
+  def owner(node \\ __MODULE__, id), do: node |> ref() |> Native.owner(id) |> checked()
+
+  @doc "All sensors of the cluster that match a filter; see `subscribe/3`."
+  @spec sensors(node_name, Filter.t()) :: [listed]
+  def sensors(node \\ __MODULE__, filter \\ []), do: node |> stream(filter) |> Enum.to_list()
+
+  @doc "The same page by page, as they are asked for."
+  @spec stream(node_name, Filter.t()) :: Enumerable.t()
+  def stream(node \\ __MODULE__, filter \\ [], page_max \\ 1_000) do
+    {ref, filter} = {ref(node), Filter.raw!(filter)}
+
+    next = fn
+      :end ->
+        {:halt, :end}
+
+      from ->
+        case Native.page(ref, from, filter, page_max) do
+          {sensors, next} -> {sensors, next || :end}
+          fault -> raise elem(Error.of(fault), 1)
+        end
+    end
+
+    Stream.resource(fn -> nil end, next, fn _ -> :ok end)
+    |> Stream.map(fn {sensor, type, node, epoch, local} ->
+      %{sensor: sensor, type: type, node: node, epoch: epoch, local: local}
+    end)
+  end
+
+  @doc "What all subscriptions of the cluster together want of a sensor of this node; `nil` where nobody watches it."
+  @spec demand(node_name, String.t()) :: Contract.want() | nil | {:error, Error.t()}
+  def demand(node \\ __MODULE__, id) do
+    case node |> ref() |> Native.demand(id) |> checked() do
+      {pace, _, _, _, _} = raw when is_binary(pace) -> Contract.want(raw)
+      other -> other
     end
   end
 
   # === readings in ===
 
-  @doc "Puts one reading by ids and answers its number."
-  def put(node \\ __MODULE__, sensor, attribute, value, options \\ []) do
-    case Native.put(ref(node), sensor, attribute, value, time(options)) do
+  @doc """
+  Puts one reading of a sensor of this node, and answers its number.
+
+  The option `time` is the device's, a `t:time/0`; without it the reading is stamped now. Values: `t:Senza.Reading.value/0`.
+  Who puts often holds a handle: `Senza.Sensor.put/4`.
+  """
+  @spec put(String.t(), String.t(), Reading.value()) :: {:ok, pos_integer} | {:error, Error.t()}
+  def put(sensor, attribute, value), do: put(__MODULE__, sensor, attribute, value, [])
+
+  @doc false
+  def put(sensor, attribute, value, options) when is_binary(sensor) do
+    put(__MODULE__, sensor, attribute, value, options)
+  end
+
+  def put(node, sensor, attribute, value), do: put(node, sensor, attribute, value, [])
+
+  @doc "The same on a node of another name."
+  @spec put(node_name, String.t(), String.t(), Reading.value(), keyword) :: {:ok, pos_integer} | {:error, Error.t()}
+  def put(node, sensor, attribute, value, options) do
+    case Native.put(ref(node), sensor, attribute, value, source_time(options)) do
       seq when is_integer(seq) -> {:ok, seq}
       fault -> Error.of(fault)
     end
   end
 
-  def put_many(node \\ __MODULE__, readings) do
-    ref = ref(node)
-    put = if few?(readings, @few), do: Native.put_few(ref, readings), else: :busy
-    put = if put == :busy, do: Native.put_many(ref, readings), else: put
+  @doc """
+  Puts many readings, each `{sensor, attribute, value}` or `{sensor, attribute, value, time}`, in the order of the list.
 
-    case put do
+  A lock is taken once for all that share it. Those that were refused are answered by their places, counted from 0, and
+  the others are taken. Lists of more than #{@few}, or of more than 64 KiB of text and JSON, run on a dirty scheduler.
+
+      iex> {:ok, _} = Senza.register("scale")
+      iex> Senza.put_many([{"scale", "kg", 1.5}, {"scale", "kg", 2.0, ~U[2026-01-01 00:00:00Z]}])
+      :ok
+      iex> {:refused, [{1, error}]} = Senza.put_many([{"scale", "kg", 1.5}, {"nobody's", "kg", 2.0}])
+      iex> error.reason
+      :not_found
+  """
+  @spec put_many(node_name, [tuple]) :: :ok | {:refused, [{non_neg_integer, Error.t()}]} | {:error, Error.t()}
+  def put_many(node \\ __MODULE__, readings) do
+    {ref, readings} = {ref(node), with_times(readings)}
+    taken = if few?(readings, @few), do: Native.put_few(ref, readings), else: :busy
+
+    case if(taken == :busy, do: Native.put_many(ref, readings), else: taken) do
       :ok -> :ok
       refused when is_list(refused) -> {:refused, for({at, fault} <- refused, do: {at, elem(Error.of(fault), 1)})}
       fault -> Error.of(fault)
@@ -95,20 +274,261 @@ defmodule Senza do
   end
 
   defp few?([_ | rest], left) when left > 0, do: few?(rest, left - 1)
-  defp few?(rest, _), do: not match?([_ | _], rest)
+  defp few?([_ | _], 0), do: false
+  defp few?(_, _), do: true
 
-  defp time([]), do: nil
-  defp time(time: %DateTime{} = time), do: DateTime.to_unix(time, :microsecond)
-  defp time(time: time), do: time
+  # Times of readings are mostly numbers already, and then the list stays as it is.
+  defp with_times(readings) when is_list(readings) do
+    if Enum.any?(readings, &match?({_, _, _, %DateTime{}}, &1)), do: Enum.map(readings, &with_time/1), else: readings
+  end
+
+  defp with_times(other), do: other
+
+  defp with_time({sensor, attribute, value, %DateTime{} = time}), do: {sensor, attribute, value, micros(time)}
+  defp with_time(other), do: other
+
+  @doc false
+  def source_time([]), do: nil
+  def source_time(time: time), do: micros(time)
+  def source_time(other), do: raise(ArgumentError, "options of a put are [time: time], got: #{inspect(other)}")
+
+  @doc false
+  def micros(%DateTime{} = time), do: DateTime.to_unix(time, :microsecond)
+  def micros(other), do: other
 
   # === readings out ===
 
+  @doc "The latest reading of an attribute of a sensor of *this* node."
+  @spec latest(node_name, String.t(), String.t()) :: {:ok, Reading.t()} | {:error, :not_found | Error.t()}
   def latest(node \\ __MODULE__, sensor, attribute) do
-    case Native.latest(ref(node), sensor, attribute) do
-      {:senza_error, _, _, _} = fault -> Error.of(fault)
-      found -> found
+    node |> ref() |> Native.latest(sensor, attribute) |> checked()
+  end
+
+  @doc """
+  The newest readings of an attribute of a sensor of *any* node, oldest first: its owner is asked.
+
+  Options: `last` (how many, default 100), `from` and `to` (each a `t:time/0`), `timeout` (milliseconds, default 5,000).
+
+      iex> {:ok, _} = Senza.register("tank")
+      iex> for level <- 1..3, do: Senza.put("tank", "level", level)
+      iex> {:ok, readings} = Senza.history("tank", "level", last: 2)
+      iex> Enum.map(readings, & &1.value)
+      [2, 3]
+  """
+  @spec history(String.t(), String.t()) :: {:ok, [Reading.t()]} | {:error, Error.t()}
+  def history(sensor, attribute), do: history(__MODULE__, sensor, attribute, [])
+
+  @doc false
+  def history(sensor, attribute, options) when is_list(options), do: history(__MODULE__, sensor, attribute, options)
+  def history(node, sensor, attribute), do: history(node, sensor, attribute, [])
+
+  @doc "The same on a node of another name."
+  @spec history(node_name, String.t(), String.t(), keyword) :: {:ok, [Reading.t()]} | {:error, Error.t()}
+  def history(node, sensor, attribute, options) do
+    options = Keyword.validate!(options, last: 100, from: nil, to: nil, timeout: 5_000)
+    {from, to} = {micros(options[:from]) || -0x8000_0000_0000_0000, micros(options[:to]) || 0x7FFF_FFFF_FFFF_FFFF}
+    last = count!("last", options[:last], 1..0xFFFF_FFFF)
+    span = {integer!("from", from), integer!("to", to), last}
+    ask = if last <= @few, do: &Native.ask/5, else: &Native.ask_much/5
+
+    with {:ok, feed} <- checked(ask.(ref(node), sensor, attribute, span, self())) do
+      receive do
+        {:senza, ^feed, {:ok, readings}} -> {:ok, readings}
+        {:senza, ^feed, :closed} -> {:error, %Error{reason: :closed, message: "the node is closed", sensor: sensor}}
+      after
+        options[:timeout] ->
+          unsubscribe(feed)
+          message = "the owner of #{inspect(sensor)} did not answer within #{options[:timeout]} ms"
+          {:error, %Error{reason: :timeout, message: message, sensor: sensor}}
+      end
     end
   end
 
-  def sensor_ids(_node), do: []
+  @doc """
+  Subscribes the calling process to what matches a filter, on every node, sensors that come later included.
+
+  It gets `{:senza, feed, batch}`, where a batch is a list, in order of arrival:
+
+  - `{:reading, sensor, attribute, value, time, seq}`, or what `format` says;
+  - `{:gap, sensor, attribute, from, to, reason}`: the readings of these numbers were lost, told before the next one;
+  - `{:end, sensor, attribute, last, reason}`: no more of this series comes, its sensor was unregistered or moved;
+  - `{:live, sensor, attribute, seq}`, rarely: after a start, what follows is numbered from the one after `seq`.
+
+  Every batch is acknowledged by `ack/1`, once it is worked off. No more than `window` batches are on their way before
+  that, so that a slow process's mailbox stays bounded; what comes meanwhile waits in the subscription's queue, and its
+  `overflow` says what becomes of more. The last message is `{:senza, feed, :closed}`.
+
+      def handle_info({:senza, feed, batch}, state) when is_list(batch) do
+        state = Enum.reduce(batch, state, &item/2)
+        Senza.ack(feed)
+        {:noreply, state}
+      end
+
+  The filter is a pattern over `<sensor>/<attribute>` in percent-encoding, such as `"watch%20$*/pulse"`, or lists of
+  `sensors`, `patterns`, `attributes`, `types` and `nodes`, of which each that is given must match.
+
+  | option | |
+  |---|---|
+  | `pace` | `:every` (the default), or `:latest`: the newest of each series that was not taken yet |
+  | `max_rate` | at most so many readings of a series in a second: the newest |
+  | `deadband`, `deadband_percent` | leaves out what changed by no more than that |
+  | `heartbeat_ms` | what was left out is delivered all the same after so long |
+  | `overflow` | `:drop_oldest` (the default), `:drop_newest`, `:conflate`, `:close`, `{:block, ms}` |
+  | `queue_max` | readings that wait at most, default 65,536 |
+  | `start` | `:live` (the default), `:latest`, `{:last, count}`, `{:since, time}` |
+  | `window`, `batch_max` | batches on their way, default 4; readings of one, default 1,024 |
+  | `format` | `:tuple` (the default); `:struct`: `{:reading, %Senza.Reading{}}`; `:measurement`: `{:measurement, %{sensor_id: …, attribute_id: …, payload: …, timestamp: ms}}` |
+  | `to` | another process that gets the messages |
+
+      iex> {:ok, _} = Senza.register("door 1")
+      iex> {:ok, feed} = Senza.subscribe("door%20$*/open")
+      iex> Senza.put("door 1", "open", true, time: 1_700_000_000_000_000)
+      iex> receive do: ({:senza, ^feed, batch} -> batch)
+      [{:reading, "door 1", "open", true, 1_700_000_000_000_000, 1}]
+      iex> Senza.unsubscribe(feed)
+      :ok
+  """
+  @spec subscribe(Filter.t()) :: {:ok, feed} | {:error, Error.t()}
+  def subscribe(filter), do: subscribe(__MODULE__, filter, [])
+
+  @doc false
+  def subscribe(filter, options) when is_binary(filter) or is_list(filter) or is_map(filter) do
+    subscribe(__MODULE__, filter, options)
+  end
+
+  def subscribe(node, filter), do: subscribe(node, filter, [])
+
+  @doc "The same on a node of another name."
+  @spec subscribe(node_name, Filter.t(), keyword) :: {:ok, feed} | {:error, Error.t()}
+  def subscribe(node, filter, options) do
+    {flow, contract} = Keyword.split(options, [:window, :batch_max, :format, :to])
+    {to, batch_max, window, format} = flow!(flow, 1_024)
+    filter = Filter.raw!(filter)
+    ref(node) |> Native.subscribe(filter, Contract.raw!(contract), to, {batch_max, window, format}) |> checked()
+  end
+
+  @doc """
+  Tells the calling process what happens to sensors and nodes from now on, in order per sensor.
+
+  It gets `{:senza, feed, events}`, lists of `t:event/0`, which are acknowledged as batches are; see `subscribe/3`. Options:
+  `window` (default 4), `batch_max` (default 1,024), `to`. More than 65,536 that wait are lost, and told as
+  `{:events_lost, count}`.
+
+      iex> {:ok, feed} = Senza.listen()
+      iex> :ok = Senza.SensorRegistry.register("lamp", self())
+      iex> receive do: ({:senza, ^feed, events} -> events)
+      [{:sensor_registered, "lamp", "docs"}]
+  """
+  @spec listen(node_name | keyword, keyword) :: {:ok, feed} | {:error, Error.t()}
+  def listen(node \\ __MODULE__, options \\ [])
+  def listen(options, []) when is_list(options) and options != [], do: listen(__MODULE__, options)
+
+  def listen(node, options) do
+    {to, batch_max, window, _format} = flow!(options, 1_024)
+    ref(node) |> Native.listen(to, batch_max, window) |> checked()
+  end
+
+  defp flow!(options, batch_max) do
+    options = Keyword.validate!(options, to: self(), batch_max: batch_max, window: 4, format: :tuple)
+    {to, format} = {options[:to], options[:format]}
+
+    unless is_pid(to) and Kernel.node(to) == Kernel.node() do
+      raise ArgumentError, "to must be a pid of a process of this VM, got: #{inspect(to)}"
+    end
+
+    unless format in [:tuple, :struct, :measurement] do
+      raise ArgumentError, "format must be :tuple, :struct or :measurement, got: #{inspect(format)}"
+    end
+
+    batch_max = count!("batch_max", options[:batch_max], 1..65_536)
+    {to, batch_max, count!("window", options[:window], 1..1_024), Atom.to_string(format)}
+  end
+
+  @doc "Acknowledges messages of a feed that were worked off: so many more may come."
+  @spec ack(feed, pos_integer) :: :ok
+  def ack(feed, count \\ 1) do
+    case Native.ack(feed, count) do
+      :ok -> :ok
+      fault -> Error.of(fault)
+    end
+  end
+
+  @doc """
+  The next message of a feed of the calling process, acknowledged: for scripts and tests.
+
+  `:closed` at its end, `:timeout` after so many milliseconds without one.
+  """
+  @spec next(feed, timeout) :: {:ok, [item] | [event]} | :closed | :timeout
+  def next(feed, timeout \\ 5_000) do
+    receive do
+      {:senza, ^feed, :closed} ->
+        :closed
+
+      {:senza, ^feed, batch} ->
+        ack(feed)
+        {:ok, batch}
+    after
+      timeout -> :timeout
+    end
+  end
+
+  @doc """
+  Ends a feed. Where it is the calling process's own, none of its messages is in the mailbox afterwards.
+  """
+  @spec unsubscribe(feed) :: :ok
+  def unsubscribe(feed) do
+    case Native.close(feed) do
+      open when is_boolean(open) -> if Native.receiver(feed) == self(), do: flush(feed, open), else: :ok
+      fault -> Error.of(fault)
+    end
+  end
+
+  # The last message comes for certain while it was open; of a closed one it may have been read before.
+  defp flush(feed, open) do
+    receive do
+      {:senza, ^feed, :closed} -> :ok
+      {:senza, ^feed, _} -> flush(feed, open)
+    after
+      if(open, do: @close_ms, else: 0) -> :ok
+    end
+  end
+
+  @doc "Other filters for a subscription: what matched before and still does goes on without gap or duplicate."
+  @spec change(feed, Filter.t() | [Filter.t()]) :: :ok | {:error, Error.t()}
+  def change(feed, filters) do
+    filters = if is_list(filters) and not Keyword.keyword?(filters), do: filters, else: [filters]
+    feed |> Native.change(Enum.map(filters, &Filter.raw!/1)) |> checked()
+  end
+
+  @doc """
+  What became of every reading offered to a subscription: `offered = delivered + conflated + filtered + dropped + queued`.
+  """
+  @spec ledger(feed) :: %{atom => non_neg_integer}
+  def ledger(feed) do
+    with {offered, delivered, conflated, filtered, dropped, queued} <- feed |> Native.ledger() |> checked() do
+      %{
+        offered: offered,
+        delivered: delivered,
+        conflated: conflated,
+        filtered: filtered,
+        dropped: dropped,
+        queued: queued
+      }
+    end
+  end
+
+  # === what comes back ===
+
+  @doc false
+  def checked({:senza_error, _, _, _} = fault), do: Error.of(fault)
+  def checked(answer), do: answer
+
+  @doc false
+  def count!(what, count, first..last) do
+    if is_integer(count) and count in first..last, do: count, else: raise(ArgumentError, rule(what, count, first, last))
+  end
+
+  defp rule(what, count, first, last), do: "#{what} must be an integer from #{first} to #{last}, got: #{inspect(count)}"
+
+  defp integer!(what, time), do: count!(what, time, -0x8000_0000_0000_0000..0x7FFF_FFFF_FFFF_FFFF)
 end

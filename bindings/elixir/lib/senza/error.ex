@@ -37,5 +37,7 @@ defmodule Senza.Error do
   # What the compiled part refuses.
   @spec of(tuple) :: {:error, t}
   def of({:senza_error, :argument, message, _facts}), do: raise(ArgumentError, message)
-  def of({:senza_error, reason, message, facts}), do: {:error, struct!(%__MODULE__{reason: reason, message: message}, facts)}
+
+  def of({:senza_error, reason, message, facts}),
+    do: {:error, struct!(%__MODULE__{reason: reason, message: message}, facts)}
 end

@@ -17,7 +17,7 @@ defmodule Senza.SensorRegistry do
   `:via` reaches processes of this VM alone.
   """
 
-  alias Senza.{Error, Native, Server}
+  alias Senza.{Error, Native, Server, Shadow}
 
   @typedoc "An id, or an id on the node of another name than `Senza`."
   @type name :: String.t() | {Senza.node_name(), String.t()}
@@ -72,6 +72,7 @@ defmodule Senza.SensorRegistry do
   defp answered({:senza_error, _, _, _} = fault), do: Error.of(fault)
   defp answered(found), do: found
 
+  defp elsewhere(%Shadow{} = shadow, _node, id), do: Shadow.whereis(shadow, id)
   defp elsewhere(nil, node, id), do: answered(Native.whereis(Server.ref(node), id))
 
   @doc "The ids of all sensors of the cluster."
@@ -80,7 +81,12 @@ defmodule Senza.SensorRegistry do
 
   @doc "The same, by the node of another name."
   @spec get_all_sensor_ids(Senza.node_name()) :: [String.t()]
-  def get_all_sensor_ids(node), do: Senza.sensor_ids(node)
+  def get_all_sensor_ids(node) do
+    case Native.ids(Senza.ref(node)) do
+      ids when is_list(ids) -> ids
+      fault -> raise elem(Error.of(fault), 1)
+    end
+  end
 
   # === :via ===
 

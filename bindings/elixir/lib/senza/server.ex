@@ -8,7 +8,7 @@ defmodule Senza.Server do
 
   use GenServer
 
-  alias Senza.{Error, Native, Settings}
+  alias Senza.{Error, Native, Settings, Shadow}
 
   # How often a node is asked whether another one of its name, older, is up.
   @look_ms 1_000
@@ -32,6 +32,19 @@ defmodule Senza.Server do
 
   defp unknown(other), do: "a node must be the name of one that runs here, or its reference, got: #{inspect(other)}"
 
+  @doc "Switches the mode."
+  def switch(name, mode), do: GenServer.call(process!(name), {:switch, mode}, :infinity)
+
+  @doc "Leaves another registry in charge."
+  def shadow(name, options), do: GenServer.call(process!(name), {:shadow, options}, :infinity) |> raised()
+
+  defp process!(name) do
+    if is_atom(name) and GenServer.whereis(name), do: name, else: raise(ArgumentError, unknown(name))
+  end
+
+  defp raised({:raise, error}), do: raise(error)
+  defp raised(answer), do: answer
+
   @impl true
   def init(settings) do
     Process.flag(:trap_exit, true)
@@ -40,8 +53,10 @@ defmodule Senza.Server do
 
     case Native.start(Settings.of_node(settings), self()) do
       {:ok, ref} ->
+        shadow = if settings[:mode] == :shadow, do: Shadow.new!(ref, settings[:shadow])
+        if shadow, do: :ok = Native.shadow(ref)
         :persistent_term.put({Senza, name}, ref)
-        :persistent_term.put({Senza.SensorRegistry, name}, ref)
+        :persistent_term.put({Senza.SensorRegistry, name}, shadow || ref)
         Process.send_after(self(), :look, @look_ms)
         {:ok, %{name: name, ref: ref}}
 
@@ -54,6 +69,23 @@ defmodule Senza.Server do
   # Of a life before that was killed: its name is free only once it is stopped.
   defp stop_left_over(name) do
     with ref when ref != nil <- :persistent_term.get({Senza, name}, nil), do: Native.stop(ref)
+  end
+
+  @impl true
+  def handle_call({:switch, mode}, _from, %{name: name, ref: ref} = state) do
+    before = ref |> Native.switch(Atom.to_string(mode)) |> Senza.checked()
+    :persistent_term.put({Senza.SensorRegistry, name}, ref)
+    {:reply, before, state}
+  end
+
+  def handle_call({:shadow, options}, _from, %{name: name, ref: ref} = state) do
+    shadow = Shadow.new!(ref, options)
+    answer = ref |> Native.shadow() |> Senza.checked()
+    if answer == :ok, do: :persistent_term.put({Senza.SensorRegistry, name}, shadow)
+    {:reply, answer, state}
+  rescue
+    # The caller's mistake is the caller's.
+    error in ArgumentError -> {:reply, {:raise, error}, state}
   end
 
   @impl true

@@ -25,8 +25,16 @@ defmodule Senza.Settings do
 
   @doc "The options as a map, single endpoints as lists."
   def check!(options) do
-    unless Keyword.keyword?(options), do: raise(ArgumentError, "options must be a keyword list, got: #{inspect(options)}")
-    Map.new(options, &check_one!/1)
+    unless Keyword.keyword?(options),
+      do: raise(ArgumentError, "options must be a keyword list, got: #{inspect(options)}")
+
+    settings = Map.new(options, &check_one!/1)
+
+    if settings[:mode] == :shadow and settings[:shadow] == nil do
+      raise ArgumentError, "mode: :shadow needs the option shadow: what Senza.shadow/2 takes"
+    end
+
+    settings
   end
 
   @doc "Those that the compiled part reads."
@@ -40,7 +48,8 @@ defmodule Senza.Settings do
   defp mode_word(mode), do: Atom.to_string(mode)
 
   defp check_one!({name, value}) do
-    kind = @kinds[name] || raise ArgumentError, "unknown option #{inspect(name)}; options: #{inspect(Keyword.keys(@kinds))}"
+    kind =
+      @kinds[name] || raise ArgumentError, "unknown option #{inspect(name)}; options: #{inspect(Keyword.keys(@kinds))}"
 
     case check(kind, value) do
       {:ok, value} -> {name, value}

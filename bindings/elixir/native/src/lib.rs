@@ -5,13 +5,21 @@
 //! each. A panic becomes the exception `:nif_panicked`.
 
 mod atoms;
+mod batch;
+mod contract;
 mod courier;
+mod events;
 mod faults;
+mod feed;
+mod history;
+mod listing;
 mod node;
 mod put;
 mod reading;
 mod registrations;
 mod registry;
+mod shadow;
+mod subscription;
 mod value;
 
 rustler::init!("Elixir.Senza.Native");

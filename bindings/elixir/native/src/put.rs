@@ -59,6 +59,18 @@ fn put_to<'a>(env: Env<'a>, sensor: Term<'a>, attribute: Term<'a>, value: Term<'
     answer(env, put())
 }
 
+/// The same, waiting for readers of this node whose contract has writers wait, each as long as it says.
+#[rustler::nif(schedule = "DirtyIo")]
+fn put_wait<'a>(env: Env<'a>, sensor: Term<'a>, attribute: Term<'a>, value: Term<'a>, time: Term<'a>) -> Term<'a> {
+    let put = || -> Result<Term<'a>, Fault> {
+        let sensor = sensor_ref(sensor)?;
+        let attribute = text(attribute, "an attribute's id")?;
+        let (value, time) = (value::from_term(value)?, source_time(time)?);
+        Ok(sensor.put_wait(attribute, value, time)?.encode(env))
+    };
+    answer(env, put())
+}
+
 /// A reading of a list: `{sensor, attribute, value}` or `{sensor, attribute, value, time}`.
 fn point<'a>(item: Term<'a>, now: Micros) -> Result<NamedPoint<'a>, Fault> {
     let refuse = || {

@@ -34,15 +34,33 @@ impl SensorRef {
     /// `not_registered` where the registration ended, `not_owner` where another node took the sensor over.
     pub(crate) fn put(&self, attribute: &str, value: Value, time: Option<Micros>) -> Result<Seq, Fault> {
         let engine = self.running.engine();
-        let put = |attribute| {
-            let source_time = time.unwrap_or_else(|| SystemClock.now());
-            engine.put(Point { handle: self.handle, attribute, value, source_time })
-        };
-        let taken = engine.attribute(self.handle, attribute).and_then(put);
-        taken.map_err(|error| match error {
-            Error::Unregistered => engine.late(self.sensor.as_str()).into(),
+        let taken = self.point(attribute, value, time).and_then(|point| engine.put(point));
+        taken.map_err(|error| self.why(error))
+    }
+
+    /// [`put`](Self::put) that waits for readers whose contract asks writers to: blocks.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub(crate) fn put_wait(&self, attribute: &str, value: Value, time: Option<Micros>) -> Result<Seq, Fault> {
+        let engine = self.running.engine();
+        let taken = self.point(attribute, value, time).and_then(|point| engine.put_wait(point));
+        taken.map_err(|error| self.why(error))
+    }
+
+    #[inline]
+    fn point(&self, attribute: &str, value: Value, time: Option<Micros>) -> Result<Point, Error> {
+        let attribute = self.running.engine().attribute(self.handle, attribute)?;
+        let source_time = time.unwrap_or_else(|| SystemClock.now());
+        Ok(Point { handle: self.handle, attribute, value, source_time })
+    }
+
+    #[cold]
+    fn why(&self, error: Error) -> Fault {
+        match error {
+            Error::Unregistered => self.running.engine().late(self.sensor.as_str()).into(),
             error => error.into(),
-        })
+        }
     }
 }
 
@@ -140,6 +158,29 @@ fn leave<'a>(env: Env<'a>, sensor: Term<'a>) -> Term<'a> {
         (stands && registry.unregister(env, id, Some(sensor.owner))).encode(env)
     };
     answer(env, sensor_ref(sensor).map(left))
+}
+
+/// What a handle is of: the node's name, the sensor's id, the claim's number, the process.
+#[rustler::nif]
+fn describe_sensor<'a>(env: Env<'a>, sensor: Term<'a>) -> Term<'a> {
+    let describe = |sensor: &SensorRef| {
+        let node = sensor.running.engine().me().node.as_str();
+        (node, sensor.sensor.as_str(), sensor.epoch, sensor.owner).encode(env)
+    };
+    answer(env, sensor_ref(sensor).map(describe))
+}
+
+/// Makes attributes without putting a reading: a device that waits to be watched makes its own first.
+#[rustler::nif]
+fn declare<'a>(env: Env<'a>, sensor: Term<'a>, attributes: Vec<String>) -> Term<'a> {
+    let declared = || -> Result<Term<'a>, Fault> {
+        let sensor = sensor_ref(sensor)?;
+        for attribute in &attributes {
+            sensor.running.engine().attribute(sensor.handle, attribute).map_err(|error| sensor.why(error))?;
+        }
+        Ok(atoms::ok().to_term(env))
+    };
+    answer(env, declared())
 }
 
 /// Where a sensor is: `{:ok, pid}`, `{:remote, node}`, `{:error, :not_found | :no_process}`.

@@ -1,0 +1,92 @@
+//! What happens to the sensors and nodes of the cluster, as messages.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake};
+
+use crossbeam_channel::Receiver;
+use rustler::{Encoder, Env, LocalPid, OwnedEnv, ResourceArc, Term};
+use senza::Happening;
+
+use crate::atoms;
+use crate::courier::Task;
+use crate::faults::{Fault, answer};
+use crate::feed::{Feed, send, send_end};
+use crate::node::running;
+
+/// Sends what happened.
+struct Events {
+    feed: ResourceArc<Feed>,
+    queue: Receiver<Happening>,
+    lost: Arc<AtomicU64>,
+    told_lost: u64,
+    batch_max: usize,
+}
+
+impl Task for Events {
+    fn poll(&mut self, context: &mut Context<'_>, env: &mut OwnedEnv) -> Poll<()> {
+        if self.feed.is_ended() {
+            send_end(&self.feed, env);
+            return Poll::Ready(());
+        }
+        if !self.feed.may_send() {
+            return Poll::Pending;
+        }
+        let lost = self.lost.load(Ordering::Relaxed);
+        let items = env.run(|env| {
+            let mut items: Vec<Term<'_>> =
+                self.queue.try_iter().take(self.batch_max).map(|told| event(env, &told)).collect();
+            if lost > self.told_lost {
+                // They came after all that was queued then: told behind what is read now, it is early and not late.
+                items.push((atoms::events_lost(), lost - self.told_lost).encode(env));
+            }
+            items
+        });
+        self.told_lost = lost;
+        if items.is_empty() {
+            return Poll::Pending;
+        }
+        if !send(&self.feed, env, items) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn stop(&mut self, env: &mut OwnedEnv) {
+        send_end(&self.feed, env);
+    }
+}
+
+fn event<'a>(env: Env<'a>, happening: &Happening) -> Term<'a> {
+    match happening {
+        Happening::Registered(listed) => {
+            (atoms::sensor_registered(), listed.sensor.as_str(), listed.owner.life.node.as_str()).encode(env)
+        }
+        Happening::Unregistered(listed) => {
+            (atoms::sensor_unregistered(), listed.sensor.as_str(), listed.owner.life.node.as_str()).encode(env)
+        }
+        Happening::Moved { now, previous } => {
+            let (sensor, node) = (now.sensor.as_str(), now.owner.life.node.as_str());
+            (atoms::sensor_moved(), sensor, node, previous.life.node.as_str()).encode(env)
+        }
+        Happening::Healed(report) => (atoms::healed(), report.node.node.as_str(), report.total).encode(env),
+        Happening::NodeUp(life) => (atoms::node_up(), life.node.as_str()).encode(env),
+        Happening::NodeDown(life) => (atoms::node_down(), life.node.as_str()).encode(env),
+    }
+}
+
+/// Tells a process what happens from now on, in order per sensor.
+#[rustler::nif]
+fn listen<'a>(env: Env<'a>, node: Term<'a>, to: LocalPid, batch_max: usize, window: u32) -> Term<'a> {
+    let listening = || -> Result<Term<'a>, Fault> {
+        let running = running(node)?;
+        let feed = Feed::open(env, running, to, window, None)?;
+        let slot = feed.slot().clone();
+        let (queue, lost) = running.engine().listen(move || slot.wake_by_ref());
+        let task = Events { feed: feed.clone(), queue, lost, told_lost: 0, batch_max };
+        running.courier().run(feed.slot(), task);
+        Ok((atoms::ok(), feed).encode(env))
+    };
+    answer(env, listening())
+}
