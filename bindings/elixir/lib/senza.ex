@@ -242,11 +242,18 @@ defmodule Senza do
   @doc "The same on a node of another name."
   @spec put(node_name, String.t(), String.t(), Reading.value(), keyword) :: {:ok, pos_integer} | {:error, Error.t()}
   def put(node, sensor, attribute, value, options) do
-    case Native.put(ref(node), sensor, attribute, value, source_time(options)) do
-      seq when is_integer(seq) -> {:ok, seq}
-      fault -> Error.of(fault)
-    end
+    {ref, time} = {ref(node), source_time(options)}
+
+    ref
+    |> Native.put(sensor, attribute, value, time)
+    |> put_or(fn -> Native.put_large(ref, sensor, attribute, value, time) end)
   end
+
+  @doc false
+  # What a put answered; `large` does it on a dirty scheduler.
+  def put_or(seq, _large) when is_integer(seq), do: {:ok, seq}
+  def put_or({:senza_error, :busy, _, _}, large), do: put_or(large.(), large)
+  def put_or(fault, _large), do: Error.of(fault)
 
   @doc """
   Puts many readings, each `{sensor, attribute, value}` or `{sensor, attribute, value, time}`, in the order of the list.
@@ -263,29 +270,35 @@ defmodule Senza do
   """
   @spec put_many(node_name, [tuple]) :: :ok | {:refused, [{non_neg_integer, Error.t()}]} | {:error, Error.t()}
   def put_many(node \\ __MODULE__, readings) do
-    {ref, readings} = {ref(node), with_times(readings)}
-    taken = if few?(readings, @few), do: Native.put_few(ref, readings), else: :busy
-
-    case if(taken == :busy, do: Native.put_many(ref, readings), else: taken) do
-      :ok -> :ok
-      refused when is_list(refused) -> {:refused, for({at, fault} <- refused, do: {at, elem(Error.of(fault), 1)})}
-      fault -> Error.of(fault)
-    end
+    ref = ref(node)
+    put = if few?(readings, @few), do: &Native.put_few/2, else: &Native.put_many/2
+    ref |> put.(readings) |> put_all(ref, readings)
   end
+
+  defp put_all(:ok, _ref, _readings), do: :ok
+
+  defp put_all(refused, _ref, _readings) when is_list(refused) do
+    {:refused, for({at, fault} <- refused, do: {at, elem(Error.of(fault), 1)})}
+  end
+
+  defp put_all({:senza_error, :busy, _, _}, ref, readings) do
+    ref |> Native.put_many(readings) |> put_all(ref, readings)
+  end
+
+  defp put_all({:senza_error, :times, _, _}, ref, readings), do: put_many(ref, Enum.map(readings, &with_micros/1))
+  defp put_all(fault, _ref, _readings), do: Error.of(fault)
 
   defp few?([_ | rest], left) when left > 0, do: few?(rest, left - 1)
   defp few?([_ | _], 0), do: false
   defp few?(_, _), do: true
 
-  # Times of readings are mostly numbers already, and then the list stays as it is.
-  defp with_times(readings) when is_list(readings) do
-    if Enum.any?(readings, &match?({_, _, _, %DateTime{}}, &1)), do: Enum.map(readings, &with_time/1), else: readings
-  end
+  defp with_micros({sensor, attribute, value, %DateTime{} = time}), do: {sensor, attribute, value, micros(time)}
+  # Of any other map the compiled part would ask again.
+  defp with_micros({_, _, _, time}) when is_map(time), do: raise(ArgumentError, time_rule(time))
+  defp with_micros(reading), do: reading
 
-  defp with_times(other), do: other
-
-  defp with_time({sensor, attribute, value, %DateTime{} = time}), do: {sensor, attribute, value, micros(time)}
-  defp with_time(other), do: other
+  defp time_rule(time),
+    do: "a time must be a DateTime, or microseconds since 1970 that fit 64 bits, got: #{inspect(time)}"
 
   @doc false
   def source_time([]), do: nil
@@ -301,7 +314,12 @@ defmodule Senza do
   @doc "The latest reading of an attribute of a sensor of *this* node."
   @spec latest(node_name, String.t(), String.t()) :: {:ok, Reading.t()} | {:error, :not_found | Error.t()}
   def latest(node \\ __MODULE__, sensor, attribute) do
-    node |> ref() |> Native.latest(sensor, attribute) |> checked()
+    ref = ref(node)
+
+    case Native.latest(ref, sensor, attribute) do
+      {:senza_error, :busy, _, _} -> ref |> Native.latest_large(sensor, attribute) |> checked()
+      found -> checked(found)
+    end
   end
 
   @doc """

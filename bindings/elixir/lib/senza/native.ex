@@ -25,6 +25,11 @@ defmodule Senza.Native do
   # dirty
   def switch(_node, _mode), do: missing()
 
+  # For tests of this package: a release build does not have the last two.
+  def misbehaves, do: missing()
+  def panic, do: missing()
+  def hold(_ms), do: missing()
+
   # === registrations.rs ===
 
   def register(_node, _sensor, _pid, _type, _meta, _conflict, _handle_wanted), do: missing()
@@ -39,13 +44,19 @@ defmodule Senza.Native do
   # === put.rs, reading.rs, history.rs ===
 
   def put(_node, _sensor, _attribute, _value, _time), do: missing()
+  # dirty
+  def put_large(_node, _sensor, _attribute, _value, _time), do: missing()
   def put_to(_sensor, _attribute, _value, _time), do: missing()
+  # dirty
+  def put_large_to(_sensor, _attribute, _value, _time), do: missing()
   # dirty
   def put_wait(_sensor, _attribute, _value, _time), do: missing()
   def put_few(_node, _readings), do: missing()
   # dirty
   def put_many(_node, _readings), do: missing()
   def latest(_node, _sensor, _attribute), do: missing()
+  # dirty
+  def latest_large(_node, _sensor, _attribute), do: missing()
   def ask(_node, _sensor, _attribute, _span, _pid), do: missing()
   # dirty
   def ask_much(_node, _sensor, _attribute, _span, _pid), do: missing()

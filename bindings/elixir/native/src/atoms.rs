@@ -22,7 +22,6 @@ rustler::atoms! {
     noproc,
     senza,
     senza_error,
-    busy,
     nan,
     infinity,
     neg_infinity,

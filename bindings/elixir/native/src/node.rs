@@ -7,6 +7,8 @@ use parking_lot::Mutex;
 use rustler::types::LocalPid;
 use rustler::{Atom, Decoder, Encoder, Env, Monitor, Resource, ResourceArc, Term};
 use senza::{AttributeId, Config, Engine, Flags, Mode};
+#[cfg(debug_assertions)]
+use senza_mesh::clock::{Clock, SystemClock};
 
 use crate::atoms;
 use crate::courier::Courier;
@@ -244,4 +246,29 @@ fn mode_atom(mode: Mode) -> Atom {
         Mode::Shadow => atoms::shadow(),
         Mode::Cluster => atoms::cluster(),
     }
+}
+
+/// Whether this build has the functions that misbehave: only debug builds do.
+#[rustler::nif]
+fn misbehaves() -> bool {
+    cfg!(debug_assertions)
+}
+
+/// Panics, so that tests see what becomes of it.
+#[cfg(debug_assertions)]
+#[rustler::nif]
+fn panic() -> bool {
+    panic!("as a test asked for")
+}
+
+/// Holds its scheduler, so that tests see that they would see it.
+#[cfg(debug_assertions)]
+#[rustler::nif]
+fn hold(ms: u64) -> bool {
+    let clock = SystemClock;
+    let until = clock.steady() + i64::try_from(ms * 1000).unwrap_or(i64::MAX / 2);
+    while clock.steady() < until {
+        std::hint::spin_loop();
+    }
+    true
 }

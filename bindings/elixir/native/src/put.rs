@@ -2,6 +2,7 @@
 
 use rustler::types::tuple::get_tuple;
 use rustler::{Atom, Encoder, Env, ListIterator, Term};
+use senza::Value;
 use senza_core::Micros;
 use senza_core::table::NamedPoint;
 use senza_mesh::clock::{Clock, SystemClock};
@@ -10,7 +11,7 @@ use crate::atoms;
 use crate::faults::{Fault, answer, shown, text};
 use crate::node::running;
 use crate::registrations::sensor_ref;
-use crate::value;
+use crate::value::{self, JSON_AT_ONCE};
 
 /// Bytes of texts, JSON and the like that a normal scheduler takes in one call.
 const BYTES_MAX: usize = 64 * 1024;
@@ -28,7 +29,21 @@ fn source_time(term: Term<'_>) -> Result<Option<Micros>, Fault> {
     Err(Fault::argument(format!("{rule}, got: {}", shown(term))))
 }
 
-/// Puts one reading by ids and answers its number.
+#[inline]
+fn put_one<'a>(
+    env: Env<'a>,
+    node: Term<'a>,
+    (sensor, attribute): (Term<'a>, Term<'a>),
+    (value, time): (Term<'a>, Term<'a>),
+    json_max: usize,
+) -> Result<Term<'a>, Fault> {
+    let running = running(node)?;
+    let (sensor, attribute) = (text(sensor, "a sensor's id")?, text(attribute, "an attribute's id")?);
+    let (value, time) = (value::from_term(value, json_max)?, source_time(time)?);
+    Ok(running.engine().put_by_id(sensor, attribute, value, time)?.encode(env))
+}
+
+/// Puts one reading by ids and answers its number; `busy` where it is much JSON.
 #[rustler::nif]
 fn put<'a>(
     env: Env<'a>,
@@ -38,41 +53,57 @@ fn put<'a>(
     value: Term<'a>,
     time: Term<'a>,
 ) -> Term<'a> {
-    let put = || -> Result<Term<'a>, Fault> {
-        let running = running(node)?;
-        let (sensor, attribute) = (text(sensor, "a sensor's id")?, text(attribute, "an attribute's id")?);
-        let (value, time) = (value::from_term(value)?, source_time(time)?);
-        Ok(running.engine().put_by_id(sensor, attribute, value, time)?.encode(env))
-    };
-    answer(env, put())
+    answer(env, put_one(env, node, (sensor, attribute), (value, time), JSON_AT_ONCE))
 }
 
-/// Puts one reading by a sensor's handle and answers its number.
+/// The same of any size.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn put_large<'a>(
+    env: Env<'a>,
+    node: Term<'a>,
+    sensor: Term<'a>,
+    attribute: Term<'a>,
+    value: Term<'a>,
+    time: Term<'a>,
+) -> Term<'a> {
+    answer(env, put_one(env, node, (sensor, attribute), (value, time), usize::MAX))
+}
+
+#[inline]
+fn put_by_handle<'a>(
+    env: Env<'a>,
+    sensor: Term<'a>,
+    attribute: Term<'a>,
+    (value, time): (Term<'a>, Term<'a>),
+    (json_max, wait): (usize, bool),
+) -> Result<Term<'a>, Fault> {
+    let sensor = sensor_ref(sensor)?;
+    let attribute = text(attribute, "an attribute's id")?;
+    let (value, time) = (value::from_term(value, json_max)?, source_time(time)?);
+    let seq = if wait { sensor.put_wait(attribute, value, time) } else { sensor.put(attribute, value, time) };
+    Ok(seq?.encode(env))
+}
+
+/// Puts one reading by a sensor's handle and answers its number; `busy` where it is much JSON.
 #[rustler::nif]
 fn put_to<'a>(env: Env<'a>, sensor: Term<'a>, attribute: Term<'a>, value: Term<'a>, time: Term<'a>) -> Term<'a> {
-    let put = || -> Result<Term<'a>, Fault> {
-        let sensor = sensor_ref(sensor)?;
-        let attribute = text(attribute, "an attribute's id")?;
-        let (value, time) = (value::from_term(value)?, source_time(time)?);
-        Ok(sensor.put(attribute, value, time)?.encode(env))
-    };
-    answer(env, put())
+    answer(env, put_by_handle(env, sensor, attribute, (value, time), (JSON_AT_ONCE, false)))
+}
+
+/// The same of any size.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn put_large_to<'a>(env: Env<'a>, sensor: Term<'a>, attribute: Term<'a>, value: Term<'a>, time: Term<'a>) -> Term<'a> {
+    answer(env, put_by_handle(env, sensor, attribute, (value, time), (usize::MAX, false)))
 }
 
 /// The same, waiting for readers of this node whose contract has writers wait, each as long as it says.
 #[rustler::nif(schedule = "DirtyIo")]
 fn put_wait<'a>(env: Env<'a>, sensor: Term<'a>, attribute: Term<'a>, value: Term<'a>, time: Term<'a>) -> Term<'a> {
-    let put = || -> Result<Term<'a>, Fault> {
-        let sensor = sensor_ref(sensor)?;
-        let attribute = text(attribute, "an attribute's id")?;
-        let (value, time) = (value::from_term(value)?, source_time(time)?);
-        Ok(sensor.put_wait(attribute, value, time)?.encode(env))
-    };
-    answer(env, put())
+    answer(env, put_by_handle(env, sensor, attribute, (value, time), (usize::MAX, true)))
 }
 
 /// A reading of a list: `{sensor, attribute, value}` or `{sensor, attribute, value, time}`.
-fn point<'a>(item: Term<'a>, now: Micros) -> Result<NamedPoint<'a>, Fault> {
+fn point<'a>(item: Term<'a>, now: Micros, json_max: usize) -> Result<NamedPoint<'a>, Fault> {
     let refuse = || {
         let rule = "a reading must be {sensor, attribute, value} or {sensor, attribute, value, time}";
         Fault::argument(format!("{rule}, got: {}", shown(item)))
@@ -80,30 +111,40 @@ fn point<'a>(item: Term<'a>, now: Micros) -> Result<NamedPoint<'a>, Fault> {
     let parts = get_tuple(item).map_err(|_| refuse())?;
     let (sensor, attribute, value, time) = match parts.as_slice() {
         [sensor, attribute, value] => (sensor, attribute, value, None),
+        // A `DateTime`: Elixir makes it a number, and comes again.
+        [_, _, _, time] if time.is_map() => return Err(Fault::new("times", "a time must be a DateTime")),
         [sensor, attribute, value, time] => (sensor, attribute, value, source_time(*time)?),
         _ => return Err(refuse()),
     };
     Ok(NamedPoint {
         sensor: text(*sensor, "a sensor's id")?,
         attribute: text(*attribute, "an attribute's id")?,
-        value: value::from_term(*value)?,
+        value: value::from_term(*value, json_max)?,
         source_time: time.unwrap_or(now),
     })
 }
 
 /// Puts them all; answers those that were refused, by their place. `busy`, and nothing was put, where there is more to
 /// do than a normal scheduler is to be held for.
-fn put_all<'a>(env: Env<'a>, node: Term<'a>, readings: Term<'a>, bytes_max: usize) -> Result<Term<'a>, Fault> {
+fn put_all<'a>(
+    env: Env<'a>,
+    node: Term<'a>,
+    readings: Term<'a>,
+    (bytes_max, json_max): (usize, usize),
+) -> Result<Term<'a>, Fault> {
     let running = running(node)?;
     let refuse = || Fault::argument(format!("readings must be a list, got: {}", shown(readings)));
     let count = readings.list_length().map_err(|_| refuse())?;
     let now = SystemClock.now();
-    let (mut points, mut bytes) = (Vec::with_capacity(count), 0);
+    let (mut points, mut bytes, mut json) = (Vec::with_capacity(count), 0, 0);
     for item in readings.decode::<ListIterator<'a>>().map_err(|_| refuse())? {
-        let point = point(item, now)?;
+        let point = point(item, now, json_max.saturating_sub(json))?;
         bytes += point.value.bytes_beside();
+        if let Value::Json(text) = &point.value {
+            json += text.len();
+        }
         if bytes > bytes_max {
-            return Ok(atoms::busy().to_term(env));
+            return Err(Fault::new("busy", "more bytes than are taken at once"));
         }
         points.push(point);
     }
@@ -118,11 +159,11 @@ fn put_all<'a>(env: Env<'a>, node: Term<'a>, readings: Term<'a>, bytes_max: usiz
 /// Puts a small list.
 #[rustler::nif]
 fn put_few<'a>(env: Env<'a>, node: Term<'a>, readings: Term<'a>) -> Term<'a> {
-    answer(env, put_all(env, node, readings, BYTES_MAX))
+    answer(env, put_all(env, node, readings, (BYTES_MAX, JSON_AT_ONCE)))
 }
 
 /// Puts any list.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn put_many<'a>(env: Env<'a>, node: Term<'a>, readings: Term<'a>) -> Term<'a> {
-    answer(env, put_all(env, node, readings, usize::MAX))
+    answer(env, put_all(env, node, readings, (usize::MAX, usize::MAX)))
 }

@@ -1,7 +1,7 @@
 //! One reading as the struct `Senza.Reading`; `latest`.
 
 use rustler::{Encoder, Env, Term};
-use senza::Reading;
+use senza::{Reading, Value};
 
 use crate::atoms;
 use crate::faults::{Fault, answer, text};
@@ -40,17 +40,31 @@ pub(crate) fn to_term<'a>(env: Env<'a>, reading: &Reading) -> Term<'a> {
         .unwrap_or_else(|_| atoms::nil().to_term(env))
 }
 
-fn latest_of<'a>(env: Env<'a>, node: Term<'a>, sensor: Term<'a>, attribute: Term<'a>) -> Result<Term<'a>, Fault> {
+fn latest_of<'a>(
+    env: Env<'a>,
+    node: Term<'a>,
+    (sensor, attribute): (Term<'a>, Term<'a>),
+    json_max: usize,
+) -> Result<Term<'a>, Fault> {
     let running = running(node)?;
     let (sensor, attribute) = (text(sensor, "a sensor's id")?, text(attribute, "an attribute's id")?);
-    Ok(match running.engine().latest(sensor, attribute) {
-        Some(reading) => (atoms::ok(), to_term(env, &reading)).encode(env),
-        None => (atoms::error(), atoms::not_found()).encode(env),
-    })
+    let Some(reading) = running.engine().latest(sensor, attribute) else {
+        return Ok((atoms::error(), atoms::not_found()).encode(env));
+    };
+    match &reading.value {
+        Value::Json(text) if text.len() > json_max => Err(Fault::new("busy", "more JSON than is read at once")),
+        _ => Ok((atoms::ok(), to_term(env, &reading)).encode(env)),
+    }
 }
 
-/// The latest reading of an attribute of a sensor of this node.
+/// The latest reading of an attribute of a sensor of this node; `busy` where it is much JSON.
 #[rustler::nif]
 fn latest<'a>(env: Env<'a>, node: Term<'a>, sensor: Term<'a>, attribute: Term<'a>) -> Term<'a> {
-    answer(env, latest_of(env, node, sensor, attribute))
+    answer(env, latest_of(env, node, (sensor, attribute), value::JSON_AT_ONCE))
+}
+
+/// The same of any size.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn latest_large<'a>(env: Env<'a>, node: Term<'a>, sensor: Term<'a>, attribute: Term<'a>) -> Term<'a> {
+    answer(env, latest_of(env, node, (sensor, attribute), usize::MAX))
 }

@@ -103,7 +103,7 @@ fn sensor<'a>(id: Term<'a>, kind: Term<'a>, meta: Term<'a>) -> Result<senza::Sen
         },
         meta: match is_nil(meta) {
             true => "{}".into(),
-            false if meta.is_map() => json_text(meta)?.into(),
+            false if meta.is_map() => json_text(meta, usize::MAX)?.into(),
             false => return Err(Fault::argument(format!("meta must be a map, got: {}", shown(meta)))),
         },
     })

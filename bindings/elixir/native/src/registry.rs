@@ -112,6 +112,10 @@ impl Registry {
         pid: LocalPid,
         on_conflict: OnConflict,
     ) -> Result<Registered, Fault> {
+        // Before anything is claimed: what is claimed for nobody would be taken from another node all the same.
+        if !env.is_process_alive(pid) {
+            return Ok(Registered::NoProcess);
+        }
         let id = sensor.id.as_str();
         let (hash, shard) = self.shared.shard(id);
         let mut entries = shard.write();

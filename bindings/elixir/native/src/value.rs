@@ -10,17 +10,20 @@ use senza_core::reading::{VALUE_BYTES_MAX, VECTOR_MAX};
 use crate::atoms;
 use crate::faults::{Fault, shown};
 
+/// JSON that a normal scheduler reads or writes in one call, in bytes; more would hold it for too long.
+pub(crate) const JSON_AT_ONCE: usize = 8 * 1024;
 /// How deep maps and lists may lie in each other.
 const DEPTH_MAX: usize = 100;
 const RULE: &str = "a value must be a float, an integer, a boolean, a binary that is UTF-8, {:bytes, binary}, \
                     {:vector, [number]}, :nan, :infinity, :neg_infinity, or a map or list that is JSON";
 
-/// The value that a term is.
+/// The value that a term is. Of JSON, no more than `json_max` bytes are written.
 ///
 /// # Errors
-/// An argument fault that names the term and the rule; `invalid_value` where it is too large.
+/// An argument fault that names the term and the rule; `invalid_value` where it is too large; `busy` where there is more
+/// JSON.
 #[inline]
-pub(crate) fn from_term(term: Term<'_>) -> Result<Value, Fault> {
+pub(crate) fn from_term(term: Term<'_>, json_max: usize) -> Result<Value, Fault> {
     // In this order: rustler decodes an integer as a float too.
     if let Ok(number) = term.decode::<i64>() {
         return Ok(Value::I64(number));
@@ -28,16 +31,16 @@ pub(crate) fn from_term(term: Term<'_>) -> Result<Value, Fault> {
     if let Ok(number) = term.decode::<f64>() {
         return Ok(Value::F64(number));
     }
-    other_from_term(term)
+    other_from_term(term, json_max)
 }
 
-fn other_from_term(term: Term<'_>) -> Result<Value, Fault> {
+fn other_from_term(term: Term<'_>, json_max: usize) -> Result<Value, Fault> {
     match term.get_type() {
         TermType::Atom => atom(term),
         TermType::Binary => text(term),
         TermType::Tuple => tagged(term),
         TermType::Integer => Err(refuse(term, "an integer must fit 64 bits with its sign")),
-        TermType::Map | TermType::List => json(term),
+        TermType::Map | TermType::List => Ok(Value::Json(json_text(term, json_max)?.into())),
         _ => Err(refuse(term, RULE)),
     }
 }
@@ -91,44 +94,92 @@ fn too_large(size: usize, max: usize) -> Result<(), Fault> {
     if size > max { Err(senza::Error::ValueTooLarge { size, max }.into()) } else { Ok(()) }
 }
 
-fn json(term: Term<'_>) -> Result<Value, Fault> {
-    Ok(Value::Json(json_text(term)?.into()))
-}
-
 /// A map or list as JSON text.
 ///
 /// # Errors
-/// An argument fault that names what is no JSON; `invalid_value` where it is too large.
-pub(crate) fn json_text(term: Term<'_>) -> Result<String, Fault> {
-    let mut out = Vec::new();
-    write_json(term, &mut out, 0)?;
-    String::from_utf8(out).map_err(|_| refuse(term, "JSON must be UTF-8"))
+/// As [`from_term`].
+pub(crate) fn json_text(term: Term<'_>, max: usize) -> Result<String, Fault> {
+    let mut out = Json { text: Vec::new(), max };
+    out.write(term, 0)?;
+    String::from_utf8(out.text).map_err(|_| refuse(term, "JSON must be UTF-8"))
 }
 
-fn write_json(term: Term<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
-    too_large(out.len(), VALUE_BYTES_MAX)?;
-    if depth > DEPTH_MAX {
-        return Err(Fault::argument(format!("maps and lists must nest at most {DEPTH_MAX} deep to be JSON")));
-    }
-    match term.get_type() {
-        TermType::Float => push(&term.decode::<f64>().map_err(|_| refuse(term, RULE))?, out),
-        TermType::Integer => match term.decode::<i64>() {
-            Ok(number) => push(&number, out),
-            Err(_) => Err(refuse(term, "an integer of JSON must fit 64 bits with its sign")),
-        },
-        TermType::Atom => {
-            let name = term.atom_to_string().map_err(|_| refuse(term, RULE))?;
-            match name.as_str() {
-                "nil" => out.extend_from_slice(b"null"),
-                "true" | "false" => out.extend_from_slice(name.as_bytes()),
-                _ => push(&name, out)?,
-            }
-            Ok(())
+/// JSON as it is written.
+struct Json {
+    text: Vec<u8>,
+    max: usize,
+}
+
+impl Json {
+    fn write(&mut self, term: Term<'_>, depth: usize) -> Result<(), Fault> {
+        too_large(self.text.len(), VALUE_BYTES_MAX)?;
+        if self.text.len() > self.max {
+            return Err(Fault::new("busy", "more JSON than is written at once"));
         }
-        TermType::Binary => push(json_string(term)?, out),
-        TermType::List => write_list(term, out, depth),
-        TermType::Map => write_map(term, out, depth),
-        _ => Err(refuse(term, "what is put as JSON must be maps, lists, text, numbers, booleans, atoms and nil")),
+        if depth > DEPTH_MAX {
+            return Err(Fault::argument(format!("maps and lists must nest at most {DEPTH_MAX} deep to be JSON")));
+        }
+        match term.get_type() {
+            TermType::Float => self.push(&term.decode::<f64>().map_err(|_| refuse(term, RULE))?),
+            TermType::Integer => match term.decode::<i64>() {
+                Ok(number) => self.push(&number),
+                Err(_) => Err(refuse(term, "an integer of JSON must fit 64 bits with its sign")),
+            },
+            TermType::Atom => {
+                let name = term.atom_to_string().map_err(|_| refuse(term, RULE))?;
+                match name.as_str() {
+                    "nil" => self.text.extend_from_slice(b"null"),
+                    "true" | "false" => self.text.extend_from_slice(name.as_bytes()),
+                    _ => self.push(&name)?,
+                }
+                Ok(())
+            }
+            TermType::Binary => self.push(json_string(term)?),
+            TermType::List => self.write_list(term, depth),
+            TermType::Map => self.write_map(term, depth),
+            _ => Err(refuse(term, "what is put as JSON must be maps, lists, text, numbers, booleans, atoms and nil")),
+        }
+    }
+
+    fn push(&mut self, value: &(impl serde::Serialize + ?Sized)) -> Result<(), Fault> {
+        serde_json::to_writer(&mut self.text, value).map_err(|error| Fault::argument(error.to_string()))
+    }
+
+    fn write_list(&mut self, term: Term<'_>, depth: usize) -> Result<(), Fault> {
+        // An improper list has no length.
+        term.list_length().map_err(|_| refuse(term, "a list of JSON must be a proper one"))?;
+        let items = term.decode::<ListIterator<'_>>().map_err(|_| refuse(term, RULE))?;
+        self.text.push(b'[');
+        for (at, item) in items.enumerate() {
+            if at > 0 {
+                self.text.push(b',');
+            }
+            self.write(item, depth + 1)?;
+        }
+        self.text.push(b']');
+        Ok(())
+    }
+
+    fn write_map(&mut self, term: Term<'_>, depth: usize) -> Result<(), Fault> {
+        if term.map_get(atoms::struct_key()).is_ok() {
+            return Err(refuse(term, "a struct is no JSON; put a map of what is to be kept of it"));
+        }
+        let entries = MapIterator::new(term).ok_or_else(|| refuse(term, RULE))?;
+        self.text.push(b'{');
+        for (at, (key, value)) in entries.enumerate() {
+            if at > 0 {
+                self.text.push(b',');
+            }
+            match key.get_type() {
+                TermType::Atom => self.push(&key.atom_to_string().map_err(|_| refuse(key, RULE))?)?,
+                TermType::Binary => self.push(json_string(key)?)?,
+                _ => return Err(refuse(key, "keys of JSON must be text or atoms")),
+            }
+            self.text.push(b':');
+            self.write(value, depth + 1)?;
+        }
+        self.text.push(b'}');
+        Ok(())
     }
 }
 
@@ -137,47 +188,6 @@ fn json_string(term: Term<'_>) -> Result<&str, Fault> {
     let binary = Binary::from_term(term).map_err(|_| refuse(term, rule))?;
     too_large(binary.len(), VALUE_BYTES_MAX)?;
     std::str::from_utf8(binary.as_slice()).map_err(|_| refuse(term, rule))
-}
-
-fn push(value: &(impl serde::Serialize + ?Sized), out: &mut Vec<u8>) -> Result<(), Fault> {
-    serde_json::to_writer(out, value).map_err(|error| Fault::argument(error.to_string()))
-}
-
-fn write_list(term: Term<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
-    // An improper list has no length.
-    term.list_length().map_err(|_| refuse(term, "a list of JSON must be a proper one"))?;
-    let items = term.decode::<ListIterator<'_>>().map_err(|_| refuse(term, RULE))?;
-    out.push(b'[');
-    for (at, item) in items.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_json(item, out, depth + 1)?;
-    }
-    out.push(b']');
-    Ok(())
-}
-
-fn write_map(term: Term<'_>, out: &mut Vec<u8>, depth: usize) -> Result<(), Fault> {
-    if term.map_get(atoms::struct_key()).is_ok() {
-        return Err(refuse(term, "a struct is no JSON; put a map of what is to be kept of it"));
-    }
-    let entries = MapIterator::new(term).ok_or_else(|| refuse(term, RULE))?;
-    out.push(b'{');
-    for (at, (key, value)) in entries.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        match key.get_type() {
-            TermType::Atom => push(&key.atom_to_string().map_err(|_| refuse(key, RULE))?, out)?,
-            TermType::Binary => push(json_string(key)?, out)?,
-            _ => return Err(refuse(key, "keys of JSON must be text or atoms")),
-        }
-        out.push(b':');
-        write_json(value, out, depth + 1)?;
-    }
-    out.push(b'}');
-    Ok(())
 }
 
 /// The term that a value is.
@@ -221,18 +231,18 @@ fn float(env: Env<'_>, number: f64) -> Term<'_> {
 }
 
 fn from_json<'a>(env: Env<'a>, value: &serde_json::Value) -> Term<'a> {
-    use serde_json::Value as Json;
+    use serde_json::Value as Parsed;
     match value {
-        Json::Null => atoms::nil().to_term(env),
-        Json::Bool(truth) => truth.encode(env),
-        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+        Parsed::Null => atoms::nil().to_term(env),
+        Parsed::Bool(truth) => truth.encode(env),
+        Parsed::Number(number) => match (number.as_i64(), number.as_u64()) {
             (Some(whole), _) => whole.encode(env),
             (None, Some(whole)) => whole.encode(env),
             _ => float(env, number.as_f64().unwrap_or(f64::NAN)),
         },
-        Json::String(text) => text.encode(env),
-        Json::Array(items) => items.iter().map(|item| from_json(env, item)).collect::<Vec<_>>().encode(env),
-        Json::Object(fields) => {
+        Parsed::String(text) => text.encode(env),
+        Parsed::Array(items) => items.iter().map(|item| from_json(env, item)).collect::<Vec<_>>().encode(env),
+        Parsed::Object(fields) => {
             let keys: Vec<Term<'a>> = fields.keys().map(|key| key.encode(env)).collect();
             let values: Vec<Term<'a>> = fields.values().map(|value| from_json(env, value)).collect();
             Term::map_from_term_arrays(env, &keys, &values).unwrap_or_else(|_| atoms::nil().to_term(env))

@@ -1,0 +1,118 @@
+# Two nodes in one VM, over loopback.
+
+defmodule Senza.ClusterTest do
+  use ExUnit.Case
+  import Senza.Helpers
+  alias Senza.SensorRegistry
+
+  setup :two_nodes
+
+  defp seen(id, node),
+    do:
+      eventually(fn -> match?({:ok, {^node, _}}, Senza.owner(:a, id)) and Senza.owner(:a, id) == Senza.owner(:b, id) end)
+
+  test "a sensor of one node is found on the other" do
+    :ok = SensorRegistry.register({:a, "s"}, self(), type: "watch")
+    seen("s", "a")
+    assert SensorRegistry.whereis({:a, "s"}) == {:ok, self()}
+    assert SensorRegistry.whereis({:b, "s"}) == {:remote, "a"}
+    assert SensorRegistry.whereis_name({:b, "s"}) == :undefined
+    assert SensorRegistry.get_all_sensor_ids(:b) == ["s"]
+    assert [%{sensor: "s", type: "watch", node: "a", local: false}] = Senza.sensors(:b)
+    assert {:error, %Senza.Error{reason: :not_owner, sensor: "s", node: "a"}} = Senza.put(:b, "s", "v", 1)
+    assert {:refused, [{0, %Senza.Error{reason: :not_owner}}]} = Senza.put_many(:b, [{"s", "v", 1}])
+    assert [%{node: "b", local: true}, %{node: "a", sensors: 1}] = Senza.nodes(:b)
+    assert Senza.name(:b) == "b"
+  end
+
+  test "its end is seen there, as an event" do
+    {:ok, events} = Senza.listen(:b)
+    {pid, :ok} = stay(fn -> SensorRegistry.register({:a, "s"}, self()) end)
+    assert items(events, 1) == [{:sensor_registered, "s", "a"}]
+    finish(pid)
+    assert items(events, 1) == [{:sensor_unregistered, "s", "a"}]
+    assert {:error, :not_found} = SensorRegistry.whereis({:b, "s"})
+  end
+
+  test "readings reach who asked for them, starts and history included" do
+    {:ok, sensor} = Senza.register(:a, "s", [])
+    for n <- 1..3, do: {:ok, ^n} = Senza.Sensor.put(sensor, "v", n)
+    seen("s", "a")
+    {:ok, feed} = Senza.subscribe(:b, "s/*", start: :latest)
+    assert [{:reading, "s", "v", 3, _, 3}] = items(feed, 1)
+    for n <- 4..1_003, do: {:ok, ^n} = Senza.Sensor.put(sensor, "v", n)
+    assert for({:reading, "s", "v", n, _, n} <- items(feed, 1_000), do: n) == Enum.to_list(4..1_003)
+    assert {:ok, [%Senza.Reading{value: 1_002, node: "a"}, _]} = Senza.history(:b, "s", "v", last: 2)
+    assert {:error, :not_found} = Senza.latest(:b, "s", "v")
+    assert %{pace: :every} = eventually(fn -> Senza.demand(:a, "s") end)
+  end
+
+  test "registering takes over, once or not at all" do
+    {:ok, old} = Senza.register(:a, "s", [])
+    {:ok, 1} = Senza.Sensor.put(old, "v", 1)
+    seen("s", "a")
+    {:ok, events} = Senza.listen(:a)
+    assert {:error, %Senza.Error{reason: :not_owner, node: "a"}} = Senza.register(:b, "s", conflict: :refuse)
+    assert :no = refused_name({:b, "s"})
+    {:ok, new} = Senza.register(:b, "s", [])
+    seen("s", "b")
+    assert items(events, 1) == [{:sensor_moved, "s", "b", "a"}]
+    assert SensorRegistry.whereis({:a, "s"}) == {:remote, "b"}
+    assert {:ok, 1} = Senza.Sensor.put(new, "v", 2)
+    assert {:error, %Senza.Error{reason: :not_owner, node: "b"}} = Senza.Sensor.put(old, "v", 3)
+    # The loser's end is no end of the winner's.
+    refute Senza.Sensor.leave(old)
+    assert {:error, %Senza.Error{reason: :held_off, node: "b", left_ms: left}} = Senza.register(:a, "s", [])
+    assert left in 1..5_000
+    {:ok, _} = Senza.register(:a, "s", conflict: :force)
+    seen("s", "a")
+  end
+
+  # A name of `:via` takes over; what cannot be had is `:no`.
+  defp refused_name(name) do
+    {pid, _} = stay()
+    finish(pid)
+    SensorRegistry.register_name(name, pid)
+  end
+
+  test "a node that leaves is down, and comes back with its sensors" do
+    :ok = SensorRegistry.register({:a, "s"}, self())
+    seen("s", "a")
+    {:ok, events} = Senza.listen(:b)
+    assert :cluster = Senza.switch(:a, :local)
+    assert Senza.mode(:a) == :local
+    eventually(fn -> SensorRegistry.whereis({:b, "s"}) == {:error, :not_found} end)
+    assert SensorRegistry.whereis({:a, "s"}) == {:ok, self()}
+    assert :local = Senza.switch(:a, :cluster)
+    eventually(fn -> SensorRegistry.whereis({:b, "s"}) == {:remote, "a"} end)
+    told = told(events, {:sensor_registered, "s", "a"}, [])
+    assert {:node_down, "a"} in told
+    assert {:node_up, "a"} in told
+    assert_raise FunctionClauseError, fn -> Senza.switch(:a, :shadow) end
+    assert_raise ArgumentError, ~r/no node of senza named :c/, fn -> Senza.switch(:c, :local) end
+  end
+
+  # Events up to one.
+  defp told(feed, last, before) do
+    events = items(feed, 1)
+    if last in events, do: before ++ events, else: told(feed, last, before ++ events)
+  end
+
+  test "a node that is stopped is gone from the others" do
+    :ok = SensorRegistry.register({:a, "s"}, self())
+    seen("s", "a")
+    stop_supervised!(:a)
+    eventually(fn -> match?([%{node: "b"}], Senza.nodes(:b)) end)
+    assert SensorRegistry.whereis({:b, "s"}) == {:error, :not_found}
+    assert {:error, %Senza.Error{reason: :not_found}} = Senza.history(:b, "s", "v")
+  end
+
+  test "an owner that does not answer is told" do
+    :ok = SensorRegistry.register({:a, "s"}, self())
+    seen("s", "a")
+    # Of many questions some are not answered at once; no late answer stays in the mailbox.
+    answers = for _ <- 1..100, do: Senza.history(:b, "s", "v", timeout: 0)
+    assert Enum.any?(answers, &match?({:error, %Senza.Error{reason: :timeout, sensor: "s"}}, &1))
+    refute_received {:senza, _, _}
+  end
+end
