@@ -142,6 +142,18 @@ defmodule Senza.FlowTest do
     assert [{:reading, _, _, 1, _, 1}, {:end, "watch 1", "pulse", 1, :unregistered}] = items(feed, 2)
   end
 
+  test "maps of any size come in batches and in histories", %{watch: watch} do
+    {:ok, feed} = Senza.subscribe("watch%201/*")
+
+    for keys <- [0, 1, 31, 32, 33, 34, 100, 1_000, 4_000], _ <- 1..5 do
+      map = for n <- 1..keys//1, into: %{}, do: {"key #{n}", n}
+      {:ok, _} = Senza.Sensor.put(watch, "map", map)
+      assert [{:reading, _, "map", ^map, _, _}] = items(feed, 1)
+      assert {:ok, %{value: ^map}} = Senza.latest("watch 1", "map")
+      assert {:ok, [%{value: ^map}]} = Senza.history("watch 1", "map", last: 1)
+    end
+  end
+
   test "filters change without a gap or a duplicate", %{watch: watch} do
     {:ok, feed} = Senza.subscribe("watch%201/a")
     Senza.Sensor.put(watch, "a", 1)

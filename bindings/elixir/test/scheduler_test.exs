@@ -44,7 +44,7 @@ defmodule Senza.SchedulerTest do
 
   test "one that was held would be seen" do
     if Senza.Native.misbehaves() do
-      assert [_ | _] = held(fn -> Senza.Native.hold(5) end)
+      assert Enum.any?(1..@tries, fn _ -> held(fn -> Senza.Native.hold(5) end) != [] end)
     else
       IO.puts("SKIPPED: the compiled part was built without the function that holds a scheduler")
     end
@@ -67,7 +67,8 @@ defmodule Senza.SchedulerTest do
       {:monitor, _, :long_schedule, _} ->
         told()
     after
-      0 -> []
+      # What the VM tells may be on its way still.
+      5 -> []
     end
   end
 end

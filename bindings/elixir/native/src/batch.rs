@@ -114,9 +114,7 @@ impl<'a> Names<'a> {
 fn measurement<'a>(env: Env<'a>, sensor: Term<'a>, attribute: Term<'a>, value: &Value, time: i64) -> Term<'a> {
     let keys = [atoms::sensor_id(), atoms::attribute_id(), atoms::payload(), atoms::timestamp()];
     let values = [sensor, attribute, value::to_term(env, value), time.div_euclid(1000).encode(env)];
-    // The keys differ, so that there is a map of them.
-    let map = Term::map_from_term_arrays(env, &keys.map(|key| key.to_term(env)), &values);
-    (atoms::measurement(), map.unwrap_or_else(|_| atoms::nil().to_term(env))).encode(env)
+    (atoms::measurement(), value::map(env, &keys.map(|key| key.to_term(env)), &values)).encode(env)
 }
 
 fn whole<'a>(env: Env<'a>, item: &Item<'_>, value: &Value) -> Term<'a> {

@@ -35,9 +35,7 @@ pub(crate) fn to_term<'a>(env: Env<'a>, reading: &Reading) -> Term<'a> {
         series.node.as_str().encode(env),
         series.sensor_type.as_str().encode(env),
     ];
-    // The keys differ, so that there is a map of them.
-    Term::map_from_term_arrays(env, &keys.map(|key| key.to_term(env)), &values)
-        .unwrap_or_else(|_| atoms::nil().to_term(env))
+    value::map(env, &keys.map(|key| key.to_term(env)), &values)
 }
 
 fn latest_of<'a>(

@@ -2,6 +2,7 @@
 //! `{:vector, [float]}`; maps and lists as JSON. What a float of the VM cannot be are the atoms `:nan`, `:infinity` and
 //! `:neg_infinity`.
 
+use rustler::thread::is_scheduler_thread;
 use rustler::types::tuple::get_tuple;
 use rustler::{Atom, Binary, Encoder, Env, ListIterator, MapIterator, Term, TermType};
 use senza::Value;
@@ -12,6 +13,8 @@ use crate::faults::{Fault, shown};
 
 /// JSON that a normal scheduler reads or writes in one call, in bytes; more would hold it for too long.
 pub(crate) const JSON_AT_ONCE: usize = 8 * 1024;
+/// Keys of a map that the VM keeps sorted, and no tree.
+const SMALL_MAP: usize = 32;
 /// How deep maps and lists may lie in each other.
 const DEPTH_MAX: usize = 100;
 const RULE: &str = "a value must be a float, an integer, a boolean, a binary that is UTF-8, {:bytes, binary}, \
@@ -217,6 +220,18 @@ pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
     made.into()
 }
 
+/// A map of these keys, which differ. The VM sorts those of a large map with the random numbers of the scheduler that it
+/// runs on, and crashes where there is none: there it is made key by key.
+pub(crate) fn map<'a>(env: Env<'a>, keys: &[Term<'a>], values: &[Term<'a>]) -> Term<'a> {
+    let made = if keys.len() <= SMALL_MAP || is_scheduler_thread() {
+        Term::map_from_term_arrays(env, keys, values)
+    } else {
+        let put = |map: Term<'a>, (key, value): (&Term<'a>, &Term<'a>)| map.map_put(*key, *value);
+        keys.iter().zip(values).try_fold(Term::map_new(env), put)
+    };
+    made.unwrap_or_else(|_| atoms::nil().to_term(env))
+}
+
 #[inline]
 fn float(env: Env<'_>, number: f64) -> Term<'_> {
     if number.is_finite() {
@@ -245,7 +260,7 @@ fn from_json<'a>(env: Env<'a>, value: &serde_json::Value) -> Term<'a> {
         Parsed::Object(fields) => {
             let keys: Vec<Term<'a>> = fields.keys().map(|key| key.encode(env)).collect();
             let values: Vec<Term<'a>> = fields.values().map(|value| from_json(env, value)).collect();
-            Term::map_from_term_arrays(env, &keys, &values).unwrap_or_else(|_| atoms::nil().to_term(env))
+            map(env, &keys, &values)
         }
     }
 }
