@@ -242,18 +242,19 @@ defmodule Senza do
   @doc "The same on a node of another name."
   @spec put(node_name, String.t(), String.t(), Reading.value(), keyword) :: {:ok, pos_integer} | {:error, Error.t()}
   def put(node, sensor, attribute, value, options) do
-    {ref, time} = {ref(node), source_time(options)}
-
-    ref
-    |> Native.put(sensor, attribute, value, time)
-    |> put_or(fn -> Native.put_large(ref, sensor, attribute, value, time) end)
+    case Native.put(ref(node), sensor, attribute, value, source_time(options)) do
+      seq when is_integer(seq) -> {:ok, seq}
+      {:senza_error, :busy, _, _} -> put_large(ref(node), sensor, attribute, value, options)
+      fault -> Error.of(fault)
+    end
   end
 
-  @doc false
-  # What a put answered; `large` does it on a dirty scheduler.
-  def put_or(seq, _large) when is_integer(seq), do: {:ok, seq}
-  def put_or({:senza_error, :busy, _, _}, large), do: put_or(large.(), large)
-  def put_or(fault, _large), do: Error.of(fault)
+  defp put_large(ref, sensor, attribute, value, options) do
+    case Native.put_large(ref, sensor, attribute, value, source_time(options)) do
+      seq when is_integer(seq) -> {:ok, seq}
+      fault -> Error.of(fault)
+    end
+  end
 
   @doc """
   Puts many readings, each `{sensor, attribute, value}` or `{sensor, attribute, value, time}`, in the order of the list.

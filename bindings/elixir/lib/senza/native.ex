@@ -7,8 +7,11 @@ defmodule Senza.Native do
   @on_load :load
 
   def load do
-    path = System.get_env("SENZA_NIF") || Path.join(:code.priv_dir(:senza), "libsenza_elixir")
-    :erlang.load_nif(to_charlist(path), 0)
+    case {System.get_env("SENZA_NIF"), :code.priv_dir(:senza)} do
+      {nil, {:error, _}} -> {:error, {:load_failed, 'neither SENZA_NIF nor the folder priv of senza is there'}}
+      {nil, priv} -> :erlang.load_nif(:filename.join(priv, 'libsenza_elixir'), 0)
+      {path, _} -> :erlang.load_nif(to_charlist(path), 0)
+    end
   end
 
   # === node.rs ===

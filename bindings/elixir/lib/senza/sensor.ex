@@ -14,9 +14,18 @@ defmodule Senza.Sensor do
   @doc "Puts one reading and answers its number; `time` as in `Senza.put/5`."
   @spec put(t, String.t(), Reading.value(), keyword) :: {:ok, pos_integer} | {:error, Error.t()}
   def put(sensor, attribute, value, options \\ []) do
-    time = Senza.source_time(options)
-    large = fn -> Native.put_large_to(sensor, attribute, value, time) end
-    sensor |> Native.put_to(attribute, value, time) |> Senza.put_or(large)
+    case Native.put_to(sensor, attribute, value, Senza.source_time(options)) do
+      seq when is_integer(seq) -> {:ok, seq}
+      {:senza_error, :busy, _, _} -> put_large(sensor, attribute, value, options)
+      fault -> Error.of(fault)
+    end
+  end
+
+  defp put_large(sensor, attribute, value, options) do
+    case Native.put_large_to(sensor, attribute, value, Senza.source_time(options)) do
+      seq when is_integer(seq) -> {:ok, seq}
+      fault -> Error.of(fault)
+    end
   end
 
   @doc """
