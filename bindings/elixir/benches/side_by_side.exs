@@ -17,17 +17,19 @@ defmodule Bench do
   ]
 
   def run(arguments) do
-    switches = [json: :boolean, quick: :boolean, only: :keep, sensors: :integer, rounds: :integer]
+    switches = [json: :boolean, quick: :boolean, only: :keep, contender: :keep, sensors: :integer, rounds: :integer]
     {options, [], []} = OptionParser.parse(arguments, strict: switches)
     quick = options[:quick]
     sensors = options[:sensors] || if(quick, do: 10_000, else: 100_000)
     rounds = options[:rounds] || if(quick, do: 1, else: 3)
     calls = if quick, do: 100_000, else: 1_000_000
     params = %{sensors: sensors, owners: sensors, calls: calls, ms: if(quick, do: 500, else: 3_000)}
-    only = Keyword.get_values(options, :only)
+    {only, chosen} = {Keyword.get_values(options, :only), Keyword.get_values(options, :contender)}
 
     rows =
-      for {name, unit, better, contenders} <- @measurements, only == [] or Enum.any?(only, &String.contains?(name, &1)) do
+      for {name, unit, better, contenders} <- @measurements,
+          only == [] or Enum.any?(only, &String.contains?(name, &1)) do
+        contenders = Enum.filter(contenders, &(chosen == [] or "#{&1}" in chosen))
         values = measure(name, contenders, rounds, params)
         %{name: name, unit: unit, better: better, values: for(c <- contenders, do: {c, median(values[c])})}
       end
@@ -64,7 +66,10 @@ defmodule Bench do
     :erpc.call(here, Contenders, :start, [contender, connect])
     true = :erpc.call(here, Node, :connect, [there])
     taker = Node.spawn_link(there, Contenders, :serve, [contender, self()])
-    if contender == :pg, do: Contenders.until(fn -> :erpc.call(here, :pg, :get_members, [:bench, :takers]) == [taker] end)
+
+    if contender == :pg,
+      do: Contenders.until(fn -> :erpc.call(here, :pg, :get_members, [:bench, :takers]) == [taker] end)
+
     put = :erpc.call(here, Contenders, :write, [contender, taker, params], @limit_ms)
     {taken, lost, ns} = receive do: ({:took, took} -> took)
     if taken + lost != put, do: raise("#{contender}: #{put} put, #{taken} taken, #{lost} told as lost")
@@ -77,10 +82,16 @@ defmodule Bench do
     paths = for path <- :code.get_path(), argument <- [~c"-pa", path], do: argument
     arguments = Enum.map(more, &to_charlist/1) ++ paths
     name = :peer.random_name()
-    {:ok, peer, node} = :peer.start(%{name: name, host: '127.0.0.1', longnames: true, args: arguments, wait_boot: 60_000})
+
+    {:ok, peer, node} =
+      :peer.start(%{name: name, host: '127.0.0.1', longnames: true, args: arguments, wait_boot: 60_000})
+
     {:ok, _} = :erpc.call(node, :application, :ensure_all_started, [:elixir])
     {:ok, _} = :erpc.call(node, :application, :ensure_all_started, [:logger])
-    for {module, code} <- :persistent_term.get(:code), do: {:module, _} = :erpc.call(node, :code, :load_binary, [module, '', code])
+
+    for {module, code} <- :persistent_term.get(:code),
+        do: {:module, _} = :erpc.call(node, :code, :load_binary, [module, '', code])
+
     {peer, node}
   end
 
