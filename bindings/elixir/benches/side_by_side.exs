@@ -5,7 +5,8 @@ defmodule Bench do
 
   @limit_ms 300_000
 
-  # What is measured, its unit, whether more is better, and the contenders: the first is what the others are held against.
+  # What is measured, its unit, whether more is better, and the contenders: the first is what the others are held
+  # against.
   @measurements [
     {"register", "ns", :less, [:registry, :ets, :pg, :senza]},
     {"whereis", "ns", :less, [:ets, :registry, :pg, :senza]},

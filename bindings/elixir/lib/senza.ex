@@ -123,8 +123,8 @@ defmodule Senza do
   def mode(node \\ __MODULE__), do: node |> ref() |> Native.mode() |> checked()
 
   @doc """
-  Switches how far a node takes part, and answers the mode before. `:local` leaves the cluster for a while: others see it
-  down, and its own sensors and subscriptions work on. `:cluster` comes back, and ends a shadow.
+  Switches how far a node takes part, and answers the mode before. `:local` leaves the cluster for a while: others see
+  it down, and its own sensors and subscriptions work on. `:cluster` comes back, and ends a shadow.
   """
   @spec switch(atom, :cluster | :local) :: :cluster | :local | :shadow | {:error, Error.t()}
   def switch(node \\ __MODULE__, mode) when mode in [:cluster, :local], do: Server.switch(node, mode)
@@ -135,8 +135,9 @@ defmodule Senza do
 
   - `registry: MyApp.Registry`: a `Registry` with unique keys that are ids. It knows processes of its own node alone, so
     that sensors of other nodes are not held against it.
-  - `existing: fun`: any other, for the whole cluster, as a function of an id that answers `{:ok, pid}`, `{:remote, node}`
-    or `{:error, :not_found}`; with `ids: fun`, which answers all ids it knows, `compare/1` can be used too.
+  - `existing: fun`: any other, for the whole cluster, as a function of an id that answers `{:ok, pid}`,
+    `{:remote, node}` or `{:error, :not_found}`; with `ids: fun`, which answers all ids it knows, `compare/1` can be used
+    too.
   - `on_disagreement`: a function of `%{sensor: id, existing: node | nil, senza: node | nil}`, or a pid that is sent
     `{:senza_disagreement, that}`. Default: a warning in the log, at most one a second.
   """
@@ -226,8 +227,8 @@ defmodule Senza do
   @doc """
   Puts one reading of a sensor of this node, and answers its number.
 
-  The option `time` is the device's, a `t:time/0`; without it the reading is stamped now. Values: `t:Senza.Reading.value/0`.
-  Who puts often holds a handle: `Senza.Sensor.put/4`.
+  The option `time` is the device's, a `t:time/0`; without it the reading is stamped now. Values:
+  `t:Senza.Reading.value/0`. Who puts often holds a handle: `Senza.Sensor.put/4`.
   """
   @spec put(String.t(), String.t(), Reading.value()) :: {:ok, pos_integer} | {:error, Error.t()}
   def put(sensor, attribute, value), do: put(__MODULE__, sensor, attribute, value, [])
@@ -368,7 +369,8 @@ defmodule Senza do
 
   It gets `{:senza, feed, batch}`, where a batch is a list, in order of arrival:
 
-  - `{:reading, sensor, attribute, value, time, seq}`, or what `format` says;
+  - `{:reading, sensor, attribute, value, time, seq}`; by `format: :struct`, `{:reading, %Senza.Reading{}}`; by
+    `format: :measurement`, `{:measurement, %{sensor_id: …, attribute_id: …, payload: …, timestamp: milliseconds}}`;
   - `{:gap, sensor, attribute, from, to, reason}`: the readings of these numbers were lost, told before the next one;
   - `{:end, sensor, attribute, last, reason}`: no more of this series comes, its sensor was unregistered or moved;
   - `{:live, sensor, attribute, seq}`, rarely: after a start, what follows is numbered from the one after `seq`.
@@ -396,7 +398,7 @@ defmodule Senza do
   | `queue_max` | readings that wait at most, default 65,536 |
   | `start` | `:live` (the default), `:latest`, `{:last, count}`, `{:since, time}` |
   | `window`, `batch_max` | batches on their way, default 4; readings of one, default 1,024 |
-  | `format` | `:tuple` (the default); `:struct`: `{:reading, %Senza.Reading{}}`; `:measurement`: `{:measurement, %{sensor_id: …, attribute_id: …, payload: …, timestamp: ms}}` |
+  | `format` | what a reading is: `:tuple` (the default), `:struct`, `:measurement` |
   | `to` | another process that gets the messages |
 
       iex> {:ok, _} = Senza.register("door 1")
@@ -429,8 +431,8 @@ defmodule Senza do
   @doc """
   Tells the calling process what happens to sensors and nodes from now on, in order per sensor.
 
-  It gets `{:senza, feed, events}`, lists of `t:event/0`, which are acknowledged as batches are; see `subscribe/3`. Options:
-  `window` (default 4), `batch_max` (default 1,024), `to`. More than 65,536 that wait are lost, and told as
+  It gets `{:senza, feed, events}`, lists of `t:event/0`, which are acknowledged as batches are; see `subscribe/3`.
+  Options: `window` (default 4), `batch_max` (default 1,024), `to`. More than 65,536 that wait are lost, and told as
   `{:events_lost, count}`.
 
       iex> {:ok, feed} = Senza.listen()
@@ -465,7 +467,7 @@ defmodule Senza do
 
   @doc "Acknowledges messages of a feed that were worked off: so many more may come."
   @spec ack(feed, pos_integer) :: :ok
-  def ack(feed, count \\ 1) do
+  def ack(feed, count \\ 1) when count in 1..0xFFFF_FFFF do
     case Native.ack(feed, count) do
       :ok -> :ok
       fault -> Error.of(fault)
@@ -520,7 +522,8 @@ defmodule Senza do
   end
 
   @doc """
-  What became of every reading offered to a subscription: `offered = delivered + conflated + filtered + dropped + queued`.
+  What became of every reading offered to a subscription:
+  `offered = delivered + conflated + filtered + dropped + queued`.
   """
   @spec ledger(feed) :: %{atom => non_neg_integer}
   def ledger(feed) do

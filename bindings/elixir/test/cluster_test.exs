@@ -7,9 +7,10 @@ defmodule Senza.ClusterTest do
 
   setup :two_nodes
 
-  defp seen(id, node),
-    do:
-      eventually(fn -> match?({:ok, {^node, _}}, Senza.owner(:a, id)) and Senza.owner(:a, id) == Senza.owner(:b, id) end)
+  # Waits until both agree on who owns a sensor.
+  defp seen(id, node) do
+    eventually(fn -> Enum.all?([:a, :b], &match?({:ok, {^node, _}}, Senza.owner(&1, id))) end)
+  end
 
   test "a sensor of one node is found on the other" do
     :ok = SensorRegistry.register({:a, "s"}, self(), type: "watch")

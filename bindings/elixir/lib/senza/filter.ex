@@ -1,7 +1,7 @@
 defmodule Senza.Filter do
   @moduledoc false
-  # What a subscription or a listing is about, as the compiled part reads it: five lists of strings. Whether an entry is an
-  # id or a pattern is for the engine to say.
+  # What a subscription or a listing is about, as the compiled part reads it: five lists of strings. Whether an entry is
+  # an id or a pattern is for the engine to say.
 
   @typedoc "A pattern over `<sensor>/<attribute>`, or lists of which each that is given must match."
   @type t ::

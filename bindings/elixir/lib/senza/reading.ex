@@ -2,9 +2,9 @@ defmodule Senza.Reading do
   @moduledoc """
   One data point: one value of one attribute of one sensor at one time.
 
-  `time` is the device's, `received` the owner's, both in microseconds since 1970 (UTC). `{epoch, seq}` names a reading of
-  a series for ever: `epoch` is the number of the claim under which the owner numbers them, `seq` counts from 1 without a
-  hole.
+  `time` is the device's, `received` the owner's, both in microseconds since 1970 (UTC). `{epoch, seq}` names a reading
+  of a series for ever: `epoch` is the number of the claim under which the owner numbers them, `seq` counts from 1
+  without a hole.
 
       iex> Senza.Reading.datetime(%Senza.Reading{time: 1_700_000_000_000_000})
       ~U[2023-11-14 22:13:20.000000Z]

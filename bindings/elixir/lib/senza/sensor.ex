@@ -3,8 +3,8 @@ defmodule Senza.Sensor do
   A sensor of this VM, by the handle that `Senza.register/3` answers.
 
   The handle knows the sensor's place, so that puts need not find it. It may be used by any process; the registration is
-  that of the process that registered, and ends with it. After that, puts answer `:not_registered`, or `:not_owner` where
-  another node took the sensor over.
+  that of the process that registered, and ends with it. After that, puts answer `:not_registered`, or `:not_owner`
+  where another node took the sensor over.
   """
 
   alias Senza.{Error, Native, Reading}
@@ -29,8 +29,8 @@ defmodule Senza.Sensor do
   end
 
   @doc """
-  `put/4` that waits for readers of this node whose contract says `overflow: {:block, ms}`, each at most so long. Runs on a
-  dirty scheduler.
+  `put/4` that waits for readers of this node whose contract says `overflow: {:block, ms}`, each at most so long. Runs
+  on a dirty scheduler.
   """
   @spec put_wait(t, String.t(), Reading.value(), keyword) :: {:ok, pos_integer} | {:error, Error.t()}
   def put_wait(sensor, attribute, value, options \\ []) do

@@ -25,9 +25,9 @@ defmodule Senza.SensorRegistry do
   @doc """
   Registers a sensor for a process of this VM, until it ends.
 
-  Once more for the same process is `:ok` again. Options: `type`, `meta` (a map), and `conflict`, which says what becomes
-  of a sensor that another *node* owns: `:takeover` (the default: the device is here now), `:refuse`, or `:force`, which
-  also passes the holdoff after a takeover.
+  Once more for the same process is `:ok` again. Options: `type`, `meta` (a map), and `conflict`, which says what
+  becomes of a sensor that another *node* owns: `:takeover` (the default: the device is here now), `:refuse`, or
+  `:force`, which also passes the holdoff after a takeover.
   """
   @spec register(name, pid, keyword) ::
           :ok | {:error, {:already_registered, pid}} | {:error, :noproc} | {:error, Error.t()}

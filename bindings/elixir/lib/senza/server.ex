@@ -27,7 +27,8 @@ defmodule Senza.Server do
   end
 
   defp unknown(name) when is_atom(name) do
-    "no node of senza named #{inspect(name)} runs here; add {Senza, name: #{inspect(name)}, node: \"…\"} to a supervisor"
+    "no node of senza named #{inspect(name)} runs here; " <>
+      "add {Senza, name: #{inspect(name)}, node: \"…\"} to a supervisor"
   end
 
   defp unknown(other), do: "a node must be the name of one that runs here, or its reference, got: #{inspect(other)}"

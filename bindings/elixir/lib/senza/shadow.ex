@@ -1,7 +1,7 @@
 defmodule Senza.Shadow do
   @moduledoc false
-  # Another registry in charge of look-ups, and every answer of it compared. Comparing and counting is the engine's; here
-  # the registry is asked, since no compiled code can, and disagreements are told.
+  # Another registry in charge of look-ups, and every answer of it compared. Comparing and counting is the engine's;
+  # here the registry is asked, since no compiled code can, and disagreements are told.
 
   require Logger
 
@@ -81,7 +81,8 @@ defmodule Senza.Shadow do
 
   defp owner!(_, other) do
     raise ArgumentError,
-          "the registry in charge must answer {:ok, pid}, {:remote, node} or {:error, :not_found}, got: #{inspect(other)}"
+          "the registry in charge must answer {:ok, pid}, {:remote, node} or {:error, :not_found}, " <>
+            "got: #{inspect(other)}"
   end
 
   # What a registry of one node cannot know.

@@ -14,8 +14,8 @@ use rustler::OwnedEnv;
 
 /// What the courier does until it is `Ready`; then it is dropped, in the courier's thread.
 pub(crate) trait Task: Send {
-    /// Does what can be done now; is polled again after the waker was woken. A task that has more to do wakes itself, so
-    /// that others come in between.
+    /// Does what can be done now; is polled again after the waker was woken. A task that has more to do wakes itself,
+    /// so that others come in between.
     fn poll(&mut self, context: &mut Context<'_>, env: &mut OwnedEnv) -> Poll<()>;
 
     /// The node stops: says farewell.

@@ -60,8 +60,8 @@ impl Task for Deliveries {
     }
 }
 
-/// Subscribes a process: the filter, the contract, the most readings of a batch, the most batches on their way, and what
-/// a reading is.
+/// Subscribes a process: the filter, the contract, the most readings of a batch, the most batches on their way, and
+/// what a reading is.
 #[rustler::nif(schedule = "DirtyCpu")]
 fn subscribe<'a>(
     env: Env<'a>,

@@ -23,8 +23,8 @@ const RULE: &str = "a value must be a float, an integer, a boolean, a binary tha
 /// The value that a term is. Of JSON, no more than `json_max` bytes are written.
 ///
 /// # Errors
-/// An argument fault that names the term and the rule; `invalid_value` where it is too large; `busy` where there is more
-/// JSON.
+/// An argument fault that names the term and the rule; `invalid_value` where it is too large; `busy` where there is
+/// more JSON.
 #[inline]
 pub(crate) fn from_term(term: Term<'_>, json_max: usize) -> Result<Value, Fault> {
     // In this order: rustler decodes an integer as a float too.
@@ -220,8 +220,8 @@ pub(crate) fn binary<'a>(env: Env<'a>, bytes: &[u8]) -> Term<'a> {
     made.into()
 }
 
-/// A map of these keys, which differ. The VM sorts those of a large map with the random numbers of the scheduler that it
-/// runs on, and crashes where there is none: there it is made key by key.
+/// A map of these keys, which differ. The VM sorts those of a large map with the random numbers of the scheduler that
+/// it runs on, and crashes where there is none: there it is made key by key.
 pub(crate) fn map<'a>(env: Env<'a>, keys: &[Term<'a>], values: &[Term<'a>]) -> Term<'a> {
     let made = if keys.len() <= SMALL_MAP || is_scheduler_thread() {
         Term::map_from_term_arrays(env, keys, values)
