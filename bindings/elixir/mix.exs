@@ -12,26 +12,30 @@ defmodule Mix.Tasks.Compile.SenzaNative do
     if System.get_env("SENZA_NIF"), do: {:noop, []}, else: build()
   end
 
+  # SENZA_PROFILE=dist takes minutes longer, and is faster.
   defp build do
-    profile = if Mix.env() == :prod, do: "dist", else: "release"
+    profile = System.get_env("SENZA_PROFILE", "release")
     manifest = Path.expand("native/Cargo.toml", __DIR__)
-
-    arguments = [
-      "build",
-      "--manifest-path",
-      manifest,
-      "--profile",
-      profile,
-      "--message-format",
-      "json-render-diagnostics"
-    ]
-
-    {out, status} = System.cmd("cargo", arguments)
+    arguments = ["build", "--manifest-path", manifest, "--profile", profile]
+    unless System.find_executable("cargo"), do: Mix.raise("cargo is missing: install Rust, https://rustup.rs")
+    {messages, status} = System.cmd("cargo", arguments ++ ["--message-format", "json-render-diagnostics"])
     if status != 0, do: Mix.raise("cargo could not build the compiled part of senza, see above")
-    [_, library] = Regex.run(~r/"filenames":\["([^"]*libsenza_elixir\.so)"/, out)
-    File.mkdir_p!("priv")
-    File.cp!(library, "priv/libsenza_elixir.so")
-    {:ok, []}
+    [_, library] = Regex.run(~r/"filenames":\["([^"]*libsenza_elixir\.so)"/, messages)
+    install(library, Path.expand("priv/libsenza_elixir.so", __DIR__))
+  end
+
+  # A new file under the old name: a VM that has loaded the old one goes on with it.
+  defp install(library, to) do
+    if File.exists?(to) and File.read!(to) == File.read!(library) do
+      {:noop, []}
+    else
+      File.mkdir_p!(Path.dirname(to))
+      File.cp!(library, to <> ".new")
+      File.rename!(to <> ".new", to)
+      # The build's own `priv` was looked for before there was one.
+      Mix.Project.build_structure()
+      {:ok, []}
+    end
   end
 end
 
