@@ -142,6 +142,21 @@ defmodule Senza.ReadingsTest do
     assert_raise ArgumentError, ~r/a node must be/, fn -> Senza.put(make_ref(), "s", "v", 1) end
   end
 
+  test "a handle knows any number of attributes, of any length", %{watch: watch} do
+    attributes = for n <- 1..20, do: String.duplicate("ä", n)
+
+    for round <- 1..3, attribute <- attributes do
+      assert {:ok, ^round} = Senza.Sensor.put(watch, attribute, "#{attribute} #{round}")
+    end
+
+    for attribute <- attributes do
+      value = "#{attribute} 3"
+      assert {:ok, %{value: ^value, seq: 3}} = Senza.latest("watch 1", attribute)
+    end
+
+    assert {:error, %Senza.Error{reason: :invalid_id}} = Senza.Sensor.put(watch, "", 1)
+  end
+
   test "a handle outlives its registration, and says so", %{watch: watch} do
     assert Senza.Sensor.leave(watch)
     refute Senza.Sensor.leave(watch)
