@@ -72,6 +72,7 @@ defmodule Senza.Native do
   def change(_feed, _filters), do: missing()
   def ledger(_feed), do: missing()
   def demand(_node, _sensor), do: missing()
+  # dirty
   def listen(_node, _pid, _batch_max, _window), do: missing()
   def ack(_feed, _count), do: missing()
   def close(_feed), do: missing()
@@ -82,7 +83,7 @@ defmodule Senza.Native do
   # dirty
   def page(_node, _from, _filter, _limit), do: missing()
   # dirty
-  def ids(_node), do: missing()
+  def ids(_node, _from, _limit), do: missing()
   # dirty
   def shadow(_node), do: missing()
   def compare_one(_node, _sensor, _existing), do: missing()

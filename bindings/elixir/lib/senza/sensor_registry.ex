@@ -19,6 +19,8 @@ defmodule Senza.SensorRegistry do
 
   alias Senza.{Error, Native, Server, Shadow}
 
+  @page_max 1_000
+
   @typedoc "An id, or an id on the node of another name than `Senza`."
   @type name :: String.t() | {Senza.node_name(), String.t()}
 
@@ -81,9 +83,13 @@ defmodule Senza.SensorRegistry do
 
   @doc "The same, by the node of another name."
   @spec get_all_sensor_ids(Senza.node_name()) :: [String.t()]
-  def get_all_sensor_ids(node) do
-    case Native.ids(Senza.ref(node)) do
-      ids when is_list(ids) -> ids
+  def get_all_sensor_ids(node), do: node |> Senza.ref() |> all_ids(nil, [])
+
+  # In pages: a term of all ids would hold a scheduler when it is collected.
+  defp all_ids(ref, from, before) do
+    case Native.ids(ref, from, @page_max) do
+      {ids, nil} -> [ids | before] |> Enum.reverse() |> Enum.concat()
+      {ids, next} -> all_ids(ref, next, [ids | before])
       fault -> raise elem(Error.of(fault), 1)
     end
   end

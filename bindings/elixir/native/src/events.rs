@@ -76,8 +76,8 @@ fn event<'a>(env: Env<'a>, happening: &Happening) -> Term<'a> {
     }
 }
 
-/// Tells a process what happens from now on, in order per sensor.
-#[rustler::nif]
+/// Tells a process what happens from now on, in order per sensor. A queue of many places takes its time to be made.
+#[rustler::nif(schedule = "DirtyCpu")]
 fn listen<'a>(env: Env<'a>, node: Term<'a>, to: LocalPid, batch_max: usize, window: u32) -> Term<'a> {
     let listening = || -> Result<Term<'a>, Fault> {
         let running = running(node)?;

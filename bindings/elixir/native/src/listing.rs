@@ -1,4 +1,4 @@
-//! Listings: sensors of the cluster in pages, and all ids at once. On dirty schedulers, since they walk the directory.
+//! Listings: sensors of the cluster, and their ids, in pages. On dirty schedulers, since they walk the directory.
 
 use rustler::{Encoder, Env, Resource, ResourceArc, Term};
 use senza::{Filter, Listed};
@@ -20,29 +20,32 @@ fn listed<'a>(env: Env<'a>, listed: &Listed) -> Term<'a> {
     (sensor, kind, node, owner.epoch, owner.local).encode(env)
 }
 
-/// A page of the sensors that match, and where it goes on: nil at the end.
-#[rustler::nif(schedule = "DirtyCpu")]
-fn page<'a>(env: Env<'a>, node: Term<'a>, from: Term<'a>, wanted: RawFilter, limit: usize) -> Term<'a> {
-    let paged = || -> Result<Term<'a>, Fault> {
-        let running = running(node)?;
-        let from = from.try_get_resource::<Cursor>().map(|cursor| cursor.0.clone()).unwrap_or_default();
-        let page = running.engine().page(&from, &filter(&wanted)?, limit);
-        let sensors: Vec<Term<'a>> = page.sensors.iter().map(|one| listed(env, one)).collect();
-        let next = page.next.map(|cursor| ResourceArc::new(Cursor(cursor)));
-        Ok(match next {
-            Some(next) => (sensors, next).encode(env),
-            None => (sensors, atoms::nil()).encode(env),
-        })
-    };
-    answer(env, paged())
+/// A page, each sensor as `term` says, and where it goes on: nil at the end.
+fn paged<'a>(
+    env: Env<'a>,
+    (node, from): (Term<'a>, Term<'a>),
+    (filter, limit): (&Filter, usize),
+    term: impl Fn(&Listed) -> Term<'a>,
+) -> Result<Term<'a>, Fault> {
+    let running = running(node)?;
+    let from = from.try_get_resource::<Cursor>().map(|cursor| cursor.0.clone()).unwrap_or_default();
+    let page = running.engine().page(&from, filter, limit);
+    let sensors: Vec<Term<'a>> = page.sensors.iter().map(term).collect();
+    Ok(match page.next.map(|cursor| ResourceArc::new(Cursor(cursor))) {
+        Some(next) => (sensors, next).encode(env),
+        None => (sensors, atoms::nil()).encode(env),
+    })
 }
 
-/// The ids of all sensors of the cluster.
+/// A page of the sensors that match.
 #[rustler::nif(schedule = "DirtyCpu")]
-fn ids<'a>(env: Env<'a>, node: Term<'a>) -> Term<'a> {
-    let all = running(node).map(|running| {
-        let sensors = running.engine().sensors(&Filter::all());
-        sensors.iter().map(|listed| listed.sensor.as_str().encode(env)).collect::<Vec<_>>().encode(env)
-    });
-    answer(env, all)
+fn page<'a>(env: Env<'a>, node: Term<'a>, from: Term<'a>, wanted: RawFilter, limit: usize) -> Term<'a> {
+    let page = filter(&wanted);
+    answer(env, page.and_then(|filter| paged(env, (node, from), (&filter, limit), |one| listed(env, one))))
+}
+
+/// A page of the ids of all sensors.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn ids<'a>(env: Env<'a>, node: Term<'a>, from: Term<'a>, limit: usize) -> Term<'a> {
+    answer(env, paged(env, (node, from), (&Filter::all(), limit), |one| one.sensor.as_str().encode(env)))
 }
