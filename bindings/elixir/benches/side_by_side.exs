@@ -58,8 +58,24 @@ defmodule Bench do
     value
   end
 
-  # Every reading that was put is taken, or told as lost.
-  defp deliver(contender, params) do
+  # Every reading that was put is taken, or told as lost. What stood still for longer than nodes bear is measured again.
+  defp deliver(contender, params, tries \\ 3) do
+    {put, taken, lost, per_s} = delivered(contender, params)
+
+    cond do
+      taken + lost == put ->
+        per_s
+
+      tries > 1 ->
+        IO.puts(:stderr, "#{contender}: #{put} put, #{taken} taken, #{lost} told as lost; once more")
+        deliver(contender, params, tries - 1)
+
+      true ->
+        raise "#{contender}: #{put} put, #{taken} taken, #{lost} told as lost"
+    end
+  end
+
+  defp delivered(contender, params) do
     {to, there} = vm(["+S", "1"])
     {from, here} = vm(["+S", "1"])
     :erpc.call(there, Contenders, :start, [contender, [node: "a"]])
@@ -73,10 +89,9 @@ defmodule Bench do
 
     put = :erpc.call(here, Contenders, :write, [contender, taker, params], @limit_ms)
     {taken, lost, ns} = receive do: ({:took, took} -> took)
-    if taken + lost != put, do: raise("#{contender}: #{put} put, #{taken} taken, #{lost} told as lost")
     :peer.stop(from)
     :peer.stop(to)
-    taken / (ns / 1.0e9)
+    {put, taken, lost, taken / (ns / 1.0e9)}
   end
 
   defp vm(more) do

@@ -66,6 +66,13 @@ defmodule Senza.FlowTest do
   defp account({:reading, _, "pulse", n, _, n}, {seen, done}) when n == seen + 1, do: {n, done}
   defp account({:gap, "watch 1", "pulse", from, to, :overflow}, {seen, done}) when from == seen + 1, do: {to, done}
 
+  test "no acknowledgement is lost, however close it comes to a reading", %{watch: watch} do
+    {:ok, feed} = Senza.subscribe("watch%201/*", window: 1, batch_max: 1)
+    count = 50_000
+    spawn_link(fn -> for n <- 1..count, do: {:ok, ^n} = Senza.Sensor.put(watch, "pulse", n) end)
+    for n <- 1..count, do: assert({:ok, [{:reading, _, _, ^n, _, ^n}]} = Senza.next(feed, 60_000))
+  end
+
   test "events wait for a slow process too" do
     {:ok, feed} = Senza.listen(window: 1, batch_max: 5)
     for n <- 1..1_000, do: :ok = SensorRegistry.register("s #{n}", self())

@@ -114,7 +114,9 @@ fn work(office: &Office) {
             return;
         }
         for slot in ready {
-            slot.queued.store(false, Ordering::Release);
+            // An exchange, and no store: a wake that found it queued was before this, and what it was for is seen by
+            // the poll. After a store, that poll could look before others see the store, and the wake would be lost.
+            slot.queued.swap(false, Ordering::AcqRel);
             let waker = Waker::from(slot.clone());
             let Some(task) = tasks.get_mut(&slot.number) else { continue };
             // A bug of ours ends the task that it is in, and nobody else's.
