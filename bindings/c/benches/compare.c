@@ -54,10 +54,10 @@ static void set_up(void) {
   times = malloc(batch * sizeof *times);
   for (size_t i = 0; i < batch; i++) times[i] = 1;
   ids = calloc(sensors, sizeof *ids);
-  char *texts = malloc(sensors * 32);
+  char *texts = malloc(sensors * 48);
   for (size_t number = 0; number < sensors; number++) {
-    char *id = texts + number * 32;
-    snprintf(id, 32, "building/sensor-%08zu", number);
+    char *id = texts + number * 48;
+    snprintf(id, 48, "building/sensor-%08zu", number);
     ids[number] = senza_s(id);
     senza_sensor sensor;
     must(senza_sensor_register(node, ids[number], NULL, &sensor));
