@@ -87,6 +87,46 @@ fn singly_and_in_bursts_readings_keep_their_order_on_one_link() {
 }
 
 #[test]
+fn many_writers_at_odd_times_leave_nothing_behind() {
+    const WRITERS: u64 = 4;
+    const PUTS: i64 = 3_000;
+    let a = start("a", &[]);
+    let b = start("b", &[&a]);
+    let sensors: Vec<_> = (0..WRITERS).map(|number| a.register(&sensor(&format!("s{number}"))).unwrap()).collect();
+    sensors.iter().for_each(|sensor| _ = sensor.put("x", Value::I64(0)).unwrap());
+    wait_for("b sees all", || (b.sensors(&Filter::all()).len() == sensors.len()).then_some(()));
+    let mut reader = b.subscribe(&Filter::all(), Contract { start: Start::Latest, ..Contract::default() }).unwrap();
+    for _ in &sensors {
+        let start = reader.recv_timeout(LIMIT).unwrap();
+        assert!(matches!(start, Delivery::Start(_, 1)), "{start:?}");
+    }
+    let seed = u64::from(std::process::id());
+    std::thread::scope(|scope| {
+        for (number, sensor) in (0..).zip(&sensors) {
+            scope.spawn(move || {
+                let mut random = seed + number;
+                let (_keeps, never) = std::sync::mpsc::sync_channel::<()>(1);
+                for put in 1..=PUTS {
+                    // From a rush to a rest that is longer than a link needs to be at ease.
+                    random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    let pause = [0, 0, 50, 600, 900][(random >> 33) as usize % 5];
+                    _ = never.recv_timeout(Duration::from_micros(pause));
+                    sensor.put("x", Value::I64(put)).unwrap();
+                }
+            });
+        }
+        let mut heard = vec![1; sensors.len()];
+        while heard.iter().any(|seq| *seq <= PUTS.cast_unsigned()) {
+            let delivery = reader.recv_timeout(LIMIT).unwrap_or_else(|| panic!("{heard:?}, seed {seed}"));
+            let Delivery::Reading(reading) = delivery else { panic!("{delivery:?}, seed {seed}") };
+            let number: usize = reading.series.sensor.as_str()[1..].parse().unwrap();
+            heard[number] += 1;
+            assert_eq!(reading.seq, heard[number], "of {number}, seed {seed}");
+        }
+    });
+}
+
+#[test]
 fn a_put_elsewhere_names_the_owner_and_a_dropped_handle_unregisters() {
     let a = start("a", &[]);
     let b = start("b", &[&a]);
