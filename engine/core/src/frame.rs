@@ -458,6 +458,12 @@ impl<'a> Frame<'a> {
         Ok(Self { number, generation, sent, entries_before, entries, rows })
     }
 
+    /// The generation of a body, read alone; `None` where it is too short.
+    pub fn generation_of(body: &[u8]) -> Option<u64> {
+        let (_number, rest) = body.split_first_chunk::<8>()?;
+        rest.first_chunk().map(|generation| u64::from_le_bytes(*generation))
+    }
+
     /// How many rows it has.
     pub fn len(&self) -> usize {
         self.rows.series.len()

@@ -96,15 +96,14 @@ impl Subscription {
     pub fn offer(&self, rows: &[Row], values: &mut Vec<Value>, now: Micros) {
         let mut queue = self.queue.lock();
         queue.offer(rows, values, now);
-        match &self.relief {
-            // A reader that was nudged is on its way.
-            Some(_) if queue.is_nudged() => {}
-            Some(relief) if queue.has_waiter() => {
-                drop(queue);
-                relief.left.store(true, Ordering::Release);
-                relief.bell.store(true, Ordering::Release);
-            }
-            _ => self.wake(queue),
+        let Some(relief) = &self.relief else { return self.wake(queue) };
+        self.paced.store(queue.is_paced(), Ordering::Relaxed);
+        // A reader that was nudged is on its way.
+        if !queue.is_nudged() && queue.has_waiter() {
+            drop(queue);
+            // Swaps, so that whoever hears the bell sees all that was left before it rang, whoever rang it.
+            relief.left.swap(true, Ordering::AcqRel);
+            relief.bell.swap(true, Ordering::AcqRel);
         }
     }
 
@@ -204,6 +203,11 @@ impl Subscription {
     /// What became of every reading so far.
     pub fn ledger(&self) -> Ledger {
         self.queue.lock().ledger()
+    }
+
+    /// How much could be taken now, about; 0 where nothing could. What is held back for later is not counted.
+    pub fn ready(&self) -> usize {
+        self.queue.lock().ready()
     }
 
     /// Takes what is queued, at most `max` readings (gaps come on top), into `taken`, whose rows have been read. Answers

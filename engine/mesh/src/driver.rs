@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use senza_core::Life;
 
 use crate::clock::Clock;
-use crate::engine::Engine;
+use crate::engine::{Busy, Engine};
 use crate::relay::{After, Outgoing};
 use crate::transport::{Class, Event, Inbox};
 
@@ -68,15 +68,16 @@ impl Mailbox {
     }
 
     /// Takes a small frame at once where none waits that may be of the same link: a link's frames are brought one after
-    /// the other. Sends nothing, as its caller may be the network's.
+    /// the other. Sends nothing and waits for nobody, as its caller is the network's.
     fn take_small(&self, event: &Event) -> bool {
         let small = matches!(event, Event::Message { class: Class::Frame, bytes, .. } if bytes.len() <= SMALL_FRAME);
         if !small || self.frames_open.load(Ordering::Acquire) > 0 {
             return false;
         }
         let Some(engine) = self.engine.get().and_then(Weak::upgrade) else { return false };
-        if let Some((life, after)) = engine.take_frame(event) {
-            self.leave(FrameWork::Answer(life, after));
+        match engine.try_take_frame(event) {
+            Ok(answer) => answer.into_iter().for_each(|(life, after)| self.leave(FrameWork::Answer(life, after))),
+            Err(Busy) => return false,
         }
         true
     }

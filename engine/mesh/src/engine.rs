@@ -36,6 +36,7 @@ use crate::ownership::{Ownership, Timing};
 use crate::relay::{Interest, LinkCounts, Moves, Relay};
 use crate::transport::Transport;
 pub use demand::FOLLOWED_MAX;
+pub use driven::Busy;
 use demand::Followers;
 pub(crate) use demand::{FollowerId, Latest};
 pub use latency::HopView;

@@ -167,6 +167,11 @@ impl Relay {
         link
     }
 
+    /// The receiving side of the link from a node, where there is one and nobody changes which there are.
+    pub fn try_incoming(&self, node: &NodeName) -> Option<Arc<Mutex<Incoming>>> {
+        self.incoming.try_read()?.get(node).cloned()
+    }
+
     /// All receiving sides.
     pub fn all_incoming(&self) -> Vec<Arc<Mutex<Incoming>>> {
         self.incoming.read().values().cloned().collect()

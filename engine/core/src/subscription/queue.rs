@@ -682,6 +682,10 @@ impl Queue {
         self.rows.is_empty() && self.losses.is_empty() && !self.closed
     }
 
+    pub(super) fn ready(&self) -> usize {
+        if self.is_idle() { 0 } else { self.rows.len().max(1) }
+    }
+
     pub(super) fn must_wait(&self, blocked: bool) -> bool {
         !self.closed && !self.nudged && (blocked || self.is_idle())
     }

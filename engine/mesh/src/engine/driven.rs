@@ -12,7 +12,7 @@ use senza_core::fault::Fault;
 use senza_core::frame::{DeliveryWriter, Dictionary};
 use senza_core::history::Sample;
 use senza_core::reading::EndReason;
-use senza_core::{Delivery, Epoch, Life, Micros, NodeName, SensorId, Seq, Series, codec, fault, frame};
+use senza_core::{Delivery, Epoch, Life, Micros, NodeName, Result, SensorId, Seq, Series, codec, fault, frame};
 
 use super::losses::FLAPPING_LOSSES;
 use super::mode::Mode;
@@ -23,6 +23,14 @@ use crate::ownership::contest::HealReport;
 use crate::ownership::{Effect, Host};
 use crate::relay::{After, Local, Outgoing, everything, own_only};
 use crate::transport::{Class, Event, MESSAGE_MAX};
+/// Who puts sends to so many links at most, and to no other once it took so long; the others' threads are woken.
+const RELIEVED_MAX: usize = 4;
+const RELIEVING_US: Micros = 200;
+
+/// A frame has to be taken by a thread that may wait.
+#[derive(Debug)]
+pub struct Busy;
+
 impl Engine {
     /// Has `wake` called whenever a [`tick`](Self::tick) is wanted soon. It must return at once.
     pub fn on_wake(&self, wake: impl Fn() + Send + Sync + 'static) {
@@ -122,7 +130,15 @@ impl Engine {
 
     #[cold]
     fn relieve_rung(&self) {
-        for link in self.relay.all_outgoing() {
+        let left: Vec<_> = self.relay.all_outgoing().into_iter().filter(|link| link.is_left()).collect();
+        let (own, others) = left.split_at(left.len().min(RELIEVED_MAX));
+        others.iter().for_each(|link| link.nudge());
+        let begin = self.clock.steady();
+        for link in own {
+            if self.clock.steady() - begin > RELIEVING_US {
+                link.nudge();
+                continue;
+            }
             link.relieve(self.me.incarnation, self.clock.as_ref(), &mut |message| {
                 self.transport.send(&link.life.node, Class::Frame, Bytes::from(message));
             });
@@ -188,9 +204,27 @@ impl Engine {
     }
 
     /// Takes a frame of readings, and nothing else. Answers its sender, where that is to be told something
-    /// ([`answer_frame`](Self::answer_frame)). Sends nothing, waits for nobody but others that take frames of the same
-    /// link.
+    /// ([`answer_frame`](Self::answer_frame)). Sends nothing; may wait for whoever walks all series of the link.
     pub fn take_frame(&self, event: &Event) -> Option<(Life, After)> {
+        let (life, body) = self.frame_of(event)?;
+        let (link, now) = (self.relay.incoming(&life), self.clock.steady());
+        let taken = self.with_local(&life, |local| link.lock().frame(body, local, now));
+        self.after_frame(life, taken)
+    }
+
+    /// [`take_frame`](Self::take_frame) for a thread that must not wait: [`Busy`] where it would have to, or where the
+    /// frame is one of the few that cost more than their rows.
+    pub fn try_take_frame(&self, event: &Event) -> std::result::Result<Option<(Life, After)>, Busy> {
+        let Some((life, body)) = self.frame_of(event) else { return Ok(None) };
+        let (link, now) = (self.relay.try_incoming(&life.node).ok_or(Busy)?, self.clock.steady());
+        let taken = self.with_local(&life, |local| {
+            let mut link = link.try_lock().filter(|link| link.life == life && link.goes_on_with(body, now))?;
+            Some(link.frame(body, local, now))
+        });
+        Ok(self.after_frame(life, taken.ok_or(Busy)?))
+    }
+
+    fn frame_of<'a>(&self, event: &'a Event) -> Option<(Life, &'a [u8])> {
         let Event::Message { from, class: Class::Frame, bytes } = event else { return None };
         if self.mode() == Mode::Local {
             return None;
@@ -199,9 +233,10 @@ impl Engine {
             count(&self.counters.messages_refused);
             return None;
         };
-        let life = Life { node: from.clone(), incarnation };
-        let (link, now) = (self.relay.incoming(&life), self.clock.steady());
-        let taken = self.with_local(&life, |local| link.lock().frame(body, local, now));
+        Some((Life { node: from.clone(), incarnation }, body))
+    }
+
+    fn after_frame(&self, life: Life, taken: Result<After>) -> Option<(Life, After)> {
         if taken.is_err() {
             count(&self.counters.frames_refused);
         }

@@ -199,6 +199,12 @@ impl Incoming {
         Ok(self.after(!self.lossy && !unknown, now))
     }
 
+    /// Whether a frame is of the present generation, and no walk over all series is due: then it costs its rows.
+    pub fn goes_on_with(&self, body: &[u8], now: Micros) -> bool {
+        let is_present = self.generation.is_some() && Frame::generation_of(body) == self.generation;
+        is_present && !(self.has_stale && now - self.generation_at >= STALE_US)
+    }
+
     /// Starts a new generation where the frame begins one. Answers whether the frame belongs to the present one.
     fn place(&mut self, frame: &Frame<'_>, now: Micros) -> bool {
         if self.generation == Some(frame.generation) {

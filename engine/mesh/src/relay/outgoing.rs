@@ -28,15 +28,15 @@ const FRAME_HEAD: usize = 128;
 /// comes, the link's thread gathers it into larger frames.
 const QUIET_US: Micros = 500;
 /// Who puts sends no more rows than this, some 20 µs of work.
-const RUN_ROWS_MAX: u64 = 1024;
-/// Where a send held up who puts for so long, the link's thread sends for the next second.
+const RUN_ROWS_MAX: usize = 1024;
+/// Where a send held up who puts for so long, the link's thread sends for the next ten seconds.
 const SLOW_US: Micros = 500;
-const SLOW_PAUSE_US: Micros = 1_000_000;
+const SLOW_PAUSE_US: Micros = 10_000_000;
 /// Where another reading came so soon after who put one had sent it, more come at a time: gathering them is cheaper, and
 /// the link's thread does for a while, unless a run of puts has gathered so many rows already.
 const BURST_US: Micros = 100;
 const BURST_PAUSE_US: Micros = 100_000;
-const RUN_ROWS: u64 = 32;
+const RUN_ROWS: usize = 32;
 
 /// The sending side of one link.
 pub struct Outgoing {
@@ -230,14 +230,17 @@ impl Outgoing {
         !self.subscription.is_closed()
     }
 
+    /// Whether something was queued while the link's thread sleeps, since this was asked last: then
+    /// [`relieve`](Self::relieve) or [`nudge`](Self::nudge) it.
+    pub fn is_left(&self) -> bool {
+        self.subscription.is_left()
+    }
+
     /// What was queued while the link's thread sleeps is sent by the one who queued it, where that is little and the link
-    /// is at ease; else the thread is woken. Waits for nobody.
+    /// is at ease; else the thread is woken. Waits for nobody but the transport.
     pub fn relieve(&self, incarnation: Incarnation, clock: &dyn Clock, send: &mut dyn FnMut(Vec<u8>)) {
-        if !self.subscription.is_left() {
-            return;
-        }
         let now = clock.steady();
-        let queued = self.subscription.ledger().queued;
+        let queued = self.subscription.ready();
         let Some(mut state) = self.state.try_lock() else { return self.subscription.nudge() };
         if now - state.relieved_at < BURST_US {
             state.burst_until = now + BURST_PAUSE_US;
@@ -253,7 +256,7 @@ impl Outgoing {
         }
         let more = !state.taken.is_empty() || !state.writer.is_empty();
         drop(state);
-        if more || self.subscription.ledger().queued > 0 {
+        if more || self.subscription.ready() > 0 {
             self.subscription.nudge();
         }
     }
@@ -292,7 +295,7 @@ impl Outgoing {
 impl OutState {
     /// Whether it may be sent by who puts: nothing was sent a short while ago, nothing else is under way, and what was
     /// sent before was mostly received.
-    fn is_at_ease(&self, queued: u64, now: Micros) -> bool {
+    fn is_at_ease(&self, queued: usize, now: Micros) -> bool {
         let allowed =
             now >= self.slow_until && (now >= self.burst_until || queued >= RUN_ROWS) && queued <= RUN_ROWS_MAX;
         let under_way = self.start.is_some() || !self.taken.is_empty() || !self.writer.is_empty();
@@ -310,6 +313,8 @@ impl OutState {
     ) {
         let now = clock.steady();
         let state = self;
+        // Without a place in the fanout the link is closed: what is still queued is for nobody.
+        let frames = if state.id.is_some() { frames } else { 0 };
         for _ in 0..frames {
             if state.writer.number() >= state.credit && now - state.sent_at < PROBE_US {
                 return;
