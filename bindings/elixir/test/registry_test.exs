@@ -108,6 +108,44 @@ defmodule Senza.RegistryTest do
     assert SensorRegistry.whereis({Senza, "other"}) == {:ok, agent}
   end
 
+  @tag :capture_log
+  test "a supervisor restarts at once what it knows by a name" do
+    for count <- [1, 64, 1_000] do
+      name = {:via, SensorRegistry, "child"}
+      ids = for n <- 2..count//1, do: "#{count}/#{n}"
+      # It registers in its start, so that every restart takes all names over from the dead one.
+      first = fn -> for id <- ids, do: :ok = SensorRegistry.register(id, self()) end
+      child = %{id: :child, start: {__MODULE__, :start_child, [self(), first, name]}}
+      {:ok, supervisor} = Supervisor.start_link([child], strategy: :one_for_one, max_restarts: 1_000)
+
+      for _ <- 1..100 do
+        dead = GenServer.whereis(name)
+        finish(dead)
+        refute GenServer.whereis(name) == dead
+        heir = eventually(fn -> child_of(supervisor, dead) end)
+        assert SensorRegistry.whereis("child") == {:ok, heir}
+        for id <- ids, do: assert(SensorRegistry.whereis(id) == {:ok, heir})
+      end
+
+      refute_received {:not_started, _}
+      :ok = Supervisor.stop(supervisor)
+      assert SensorRegistry.whereis("child") == {:error, :not_found}
+      eventually(fn -> SensorRegistry.get_all_sensor_ids() == [] end)
+    end
+  end
+
+  def start_child(test, first, name) do
+    with {:error, reason} <- Agent.start_link(first, name: name) do
+      send(test, {:not_started, reason})
+      {:error, reason}
+    end
+  end
+
+  defp child_of(supervisor, dead) do
+    [{:child, pid, :worker, _}] = Supervisor.which_children(supervisor)
+    if is_pid(pid) and pid != dead, do: pid
+  end
+
   test "listings come page by page" do
     for n <- 1..2_500, do: :ok = SensorRegistry.register("s #{n}", self(), type: if(rem(n, 2) == 0, do: "even"))
     assert length(Senza.sensors()) == 2_500

@@ -248,7 +248,9 @@ fn place<'a>(env: Env<'a>, running: &Running, id: &str) -> Term<'a> {
     match engine.locate(id) {
         None => (atoms::error(), atoms::not_found()).encode(env),
         Some(located) if located.life == 0 => match running.registry().process(id, located.epoch) {
-            Some(pid) => (atoms::ok(), pid).encode(env),
+            Some(pid) if env.is_process_alive(pid) => (atoms::ok(), pid).encode(env),
+            // Its end is not heard yet, but others may know of it: the registration is over.
+            Some(_) => (atoms::error(), atoms::not_found()).encode(env),
             None => (atoms::error(), atoms::no_process()).encode(env),
         },
         Some(located) => match engine.life(located.life) {
@@ -258,13 +260,15 @@ fn place<'a>(env: Env<'a>, running: &Running, id: &str) -> Term<'a> {
     }
 }
 
-/// The process of a sensor of this node, or `:undefined`: what `:via` asks.
+/// The process of a sensor of this node, or `:undefined`: what `:via` asks. A supervisor hears of an end before the
+/// registry does, and starts the next process under the same name at once: one that is dead is none.
 #[rustler::nif]
 fn whereis_name<'a>(env: Env<'a>, node: Term<'a>, id: Term<'a>) -> Term<'a> {
     let found = || -> Result<Term<'a>, Fault> {
         let (running, id) = (running(node)?, text(id, "a sensor's id")?);
         let local = running.engine().locate(id).filter(|located| located.life == 0);
         let pid = local.and_then(|located| running.registry().process(id, located.epoch));
+        let pid = pid.filter(|pid| env.is_process_alive(*pid));
         Ok(pid.map_or_else(|| atoms::undefined().to_term(env), |pid| pid.encode(env)))
     };
     answer(env, found())
