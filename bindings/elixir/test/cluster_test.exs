@@ -54,7 +54,6 @@ defmodule Senza.ClusterTest do
     seen("s", "a")
     {:ok, events} = Senza.listen(:a)
     assert {:error, %Senza.Error{reason: :not_owner, node: "a"}} = Senza.register(:b, "s", conflict: :refuse)
-    assert :no = refused_name({:b, "s"})
     {:ok, new} = Senza.register(:b, "s", [])
     seen("s", "b")
     assert items(events, 1) == [{:sensor_moved, "s", "b", "a"}]
@@ -65,15 +64,9 @@ defmodule Senza.ClusterTest do
     refute Senza.Sensor.leave(old)
     assert {:error, %Senza.Error{reason: :held_off, node: "b", left_ms: left}} = Senza.register(:a, "s", [])
     assert left in 1..5_000
+    assert %Senza.Error{reason: :held_off} = catch_error(SensorRegistry.register_name({:a, "s"}, self()))
     {:ok, _} = Senza.register(:a, "s", conflict: :force)
     seen("s", "a")
-  end
-
-  # A name of `:via` takes over; what cannot be had is `:no`.
-  defp refused_name(name) do
-    {pid, _} = stay()
-    finish(pid)
-    SensorRegistry.register_name(name, pid)
   end
 
   test "a node that leaves is down, and comes back with its sensors" do

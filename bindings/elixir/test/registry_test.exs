@@ -109,6 +109,17 @@ defmodule Senza.RegistryTest do
   end
 
   @tag :capture_log
+  test "a name that cannot be had is no name that is taken" do
+    long = {:via, SensorRegistry, String.duplicate("x", 257)}
+    assert {:error, {%Senza.Error{reason: :invalid_id}, _}} = Agent.start(fn -> 1 end, name: long)
+    {pid, :ok} = stay(fn -> SensorRegistry.register("s", self()) end)
+    assert :no = SensorRegistry.register_name("s", self())
+    finish(pid)
+    assert :no = SensorRegistry.register_name("t", pid)
+    assert :yes = SensorRegistry.register_name("s", self())
+  end
+
+  @tag :capture_log
   test "a supervisor restarts at once what it knows by a name" do
     for count <- [1, 64, 1_000] do
       name = {:via, SensorRegistry, "child"}

@@ -96,9 +96,22 @@ defmodule Senza.SensorRegistry do
 
   # === :via ===
 
-  @doc "For `:via`: `:yes`, or `:no` where the name is taken or cannot be had."
+  @doc """
+  For `:via`: `:yes`, or `:no` where another process of this node has the name or `pid` is gone.
+
+  What the engine refuses otherwise, such as a sensor that is held off, raises the `Senza.Error`: a `:no` would have
+  `GenServer.start_link/3` say that a process was started already which there is not. So it answers
+  `{:error, {%Senza.Error{}, stacktrace}}`.
+  """
   @spec register_name(name, pid) :: :yes | :no
-  def register_name(name, pid), do: if(register(name, pid) == :ok, do: :yes, else: :no)
+  def register_name(name, pid) do
+    case register(name, pid) do
+      :ok -> :yes
+      {:error, {:already_registered, _}} -> :no
+      {:error, :noproc} -> :no
+      {:error, error} -> raise error
+    end
+  end
 
   @doc "For `:via`: ends a registration."
   @spec unregister_name(name) :: :ok
