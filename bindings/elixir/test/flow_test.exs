@@ -101,6 +101,24 @@ defmodule Senza.FlowTest do
     eventually(fn -> Senza.demand("watch 1") == nil end)
   end
 
+  test "who subscribes while the node stops is told either way" do
+    for _ <- 1..5 do
+      ref = Senza.ref()
+      askers = for _ <- 1..4, do: Task.async(fn -> subscribe_until_closed(ref, []) end)
+      Process.sleep(Enum.random(1..10))
+      stop_supervised!(Senza)
+      Task.await_many(askers, 60_000)
+      start_supervised!({Senza, node: "a"})
+    end
+  end
+
+  defp subscribe_until_closed(ref, feeds) do
+    case Senza.subscribe(ref, sensors: ["watch 1"]) do
+      {:ok, feed} -> subscribe_until_closed(ref, [feed | feeds])
+      {:error, %Senza.Error{reason: :closed}} -> for feed <- feeds, do: assert_receive({:senza, ^feed, :closed}, 60_000)
+    end
+  end
+
   test "the end of its process ends a subscription", %{watch: watch} do
     {pid, {:ok, _}} = stay(fn -> Senza.subscribe("watch%201/*") end)
     Senza.Sensor.declare(watch, ["pulse"])

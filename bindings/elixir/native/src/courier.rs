@@ -12,6 +12,8 @@ use std::thread::JoinHandle;
 use parking_lot::{Condvar, Mutex};
 use rustler::OwnedEnv;
 
+use crate::faults::Fault;
+
 /// What the courier does until it is `Ready`; then it is dropped, in the courier's thread.
 pub(crate) trait Task: Send {
     /// Does what can be done now; is polled again after the waker was woken. A task that has more to do wakes itself,
@@ -37,6 +39,7 @@ struct Office {
 struct Inbox {
     new: Vec<(Arc<Slot>, Box<dyn Task>)>,
     ready: Vec<Arc<Slot>>,
+    /// From here on nothing comes in: nobody would take it out, and what lies here keeps the office.
     stopping: bool,
 }
 
@@ -54,7 +57,12 @@ impl Wake for Slot {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.queued.swap(true, Ordering::AcqRel) {
-            self.office.inbox.lock().ready.push(self.clone());
+            let mut inbox = self.office.inbox.lock();
+            if inbox.stopping {
+                return;
+            }
+            inbox.ready.push(self.clone());
+            drop(inbox);
             self.office.bell.notify_one();
         }
     }
@@ -82,14 +90,28 @@ impl Courier {
     }
 
     /// Has a task polled from now on.
-    pub(crate) fn run(&self, slot: &Arc<Slot>, task: impl Task + 'static) {
-        self.0.inbox.lock().new.push((slot.clone(), Box::new(task)));
+    ///
+    /// # Errors
+    /// `closed` where the thread stops: the task says no farewell.
+    pub(crate) fn run(&self, slot: &Arc<Slot>, task: impl Task + 'static) -> Result<(), Fault> {
+        let task: Box<dyn Task> = Box::new(task);
+        let mut inbox = self.0.inbox.lock();
+        if inbox.stopping {
+            drop(inbox);
+            return Err(Fault::closed("node"));
+        }
+        inbox.new.push((slot.clone(), task));
+        drop(inbox);
         slot.wake_by_ref();
+        Ok(())
     }
 
     /// [`run`](Self::run) in a place of its own.
-    pub(crate) fn spawn(&self, task: impl Task + 'static) {
-        self.run(&self.slot(), task);
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub(crate) fn spawn(&self, task: impl Task + 'static) -> Result<(), Fault> {
+        self.run(&self.slot(), task)
     }
 
     /// Ends the thread and all tasks; blocks until it is done. The second time it does nothing.

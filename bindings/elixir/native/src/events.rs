@@ -85,7 +85,7 @@ fn listen<'a>(env: Env<'a>, node: Term<'a>, to: LocalPid, batch_max: usize, wind
         let slot = feed.slot().clone();
         let (queue, lost) = running.engine().listen(move || slot.wake_by_ref());
         let task = Events { feed: feed.clone(), queue, lost, told_lost: 0, batch_max };
-        running.courier().run(feed.slot(), task);
+        running.courier().run(feed.slot(), task)?;
         Ok((atoms::ok(), feed).encode(env))
     };
     answer(env, listening())

@@ -104,7 +104,7 @@ impl Registry {
     /// heard yet, the new one takes its place.
     ///
     /// # Errors
-    /// As [`Engine::claim`].
+    /// As [`Engine::claim`]; `closed` once the node stops.
     pub(crate) fn register(
         &self,
         env: Env<'_>,
@@ -119,6 +119,10 @@ impl Registry {
         let id = sensor.id.as_str();
         let (hash, shard) = self.shared.shard(id);
         let mut entries = shard.write();
+        // Looked at under the lock: what is added before is cleared, what comes after is refused.
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(Fault::closed("node"));
+        }
         if let Some(entry) = entries.find(hash, |entry| entry.sensor == sensor.id)
             && entry.pid != pid
             && self.shared.stands(entry)
@@ -259,7 +263,8 @@ impl Resource for Owners {
             }
             Some(Claims::Many(claims)) => {
                 let left = claims.into_iter().collect();
-                self.shared.courier.spawn(Release { shared: self.shared.clone(), pid, left });
+                // Where the courier stops, the node does, and all claims end with it.
+                let _stopping = self.shared.courier.spawn(Release { shared: self.shared.clone(), pid, left });
             }
         }
     }

@@ -83,7 +83,7 @@ fn subscribe<'a>(
         let feed = Feed::open(env, running, to, window, Some(subscriber.view()))?;
         let places = Places::default();
         let task = Deliveries { feed: feed.clone(), subscriber, places, batch_max, format };
-        running.courier().run(feed.slot(), task);
+        running.courier().run(feed.slot(), task)?;
         Ok((atoms::ok(), feed).encode(env))
     };
     answer(env, subscribed())
