@@ -499,18 +499,18 @@ defmodule Senza do
   @spec unsubscribe(feed) :: :ok
   def unsubscribe(feed) do
     case Native.close(feed) do
-      open when is_boolean(open) -> if Native.receiver(feed) == self(), do: flush(feed, open), else: :ok
+      to_come when is_boolean(to_come) -> if Native.receiver(feed) == self(), do: flush(feed, to_come), else: :ok
       fault -> Error.of(fault)
     end
   end
 
-  # The last message comes for certain while it was open; of a closed one it may have been read before.
-  defp flush(feed, open) do
+  # The last message, which is no batch, comes for certain where it was not sent yet; else it may have been read before.
+  defp flush(feed, to_come) do
     receive do
-      {:senza, ^feed, :closed} -> :ok
-      {:senza, ^feed, _} -> flush(feed, open)
+      {:senza, ^feed, batch} when is_list(batch) -> flush(feed, to_come)
+      {:senza, ^feed, _last} -> :ok
     after
-      if(open, do: @close_ms, else: 0) -> :ok
+      if(to_come, do: @close_ms, else: 0) -> :ok
     end
   end
 

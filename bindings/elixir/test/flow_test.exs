@@ -99,6 +99,24 @@ defmodule Senza.FlowTest do
 
     # Nothing of them is left to be wanted.
     eventually(fn -> Senza.demand("watch 1") == nil end)
+
+    # Also where somebody else has ended it just now, or its queue did.
+    for _ <- 1..2_000 do
+      {:ok, feed} = Senza.subscribe("watch%201/*")
+      Senza.Native.close(feed)
+      assert :ok = Senza.unsubscribe(feed)
+    end
+
+    for _ <- 1..200 do
+      {:ok, feed} = Senza.subscribe("watch%201/*", overflow: :close, queue_max: 1, batch_max: 1)
+      :ok = Senza.put_many(for n <- 1..10, do: {"watch 1", "pulse", n})
+      assert :ok = Senza.unsubscribe(feed)
+    end
+
+    # Messages come in order: whatever was still to come came before this one's.
+    {:ok, feed} = Senza.subscribe("watch%201/*")
+    assert :ok = Senza.unsubscribe(feed)
+    assert queue_of(self()) == 0
   end
 
   test "who subscribes while the node stops is told either way" do

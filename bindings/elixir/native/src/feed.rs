@@ -22,7 +22,10 @@ pub(crate) struct Feed {
     window: u32,
     /// Messages sent and not acknowledged.
     open: AtomicU32,
+    /// It is to end: closed, or its process is gone.
     ended: AtomicBool,
+    /// Its last message was sent.
+    told: AtomicBool,
     /// The subscription behind it, where there is one.
     view: Option<SubscriberView>,
 }
@@ -49,8 +52,8 @@ impl Feed {
         window: u32,
         view: Option<SubscriberView>,
     ) -> Result<ResourceArc<Self>, Fault> {
-        let (open, ended) = (AtomicU32::new(0), AtomicBool::new(false));
-        let feed = ResourceArc::new(Self { to, slot: running.courier().slot(), window, open, ended, view });
+        let (open, ended, told) = (AtomicU32::new(0), AtomicBool::new(false), AtomicBool::new(false));
+        let feed = ResourceArc::new(Self { to, slot: running.courier().slot(), window, open, ended, told, view });
         if env.monitor(&feed, &to).is_none() {
             return Err(Fault::new("noproc", "the process that was to be sent to is gone"));
         }
@@ -90,11 +93,16 @@ pub(crate) fn send(feed: &ResourceArc<Feed>, env: &mut OwnedEnv, message: impl E
     env.send_and_clear(&feed.to, |env| (atoms::senza(), feed, message.encode(env)).encode(env)).is_ok()
 }
 
-/// Sends a feed's last message.
-pub(crate) fn send_end(feed: &ResourceArc<Feed>, env: &mut OwnedEnv) {
-    feed.ended.store(true, Ordering::Release);
+/// Sends a feed's last message. Noted after it was sent: whoever is told that it was finds it in the mailbox.
+pub(crate) fn send_last(feed: &ResourceArc<Feed>, env: &mut OwnedEnv, message: impl Encoder) {
     // Where nobody is there any more, nobody misses it.
-    send(feed, env, atoms::closed());
+    send(feed, env, message);
+    feed.told.store(true, Ordering::Release);
+}
+
+/// Sends `:closed`, the last message of most feeds.
+pub(crate) fn send_end(feed: &ResourceArc<Feed>, env: &mut OwnedEnv) {
+    send_last(feed, env, atoms::closed());
 }
 
 fn feed<'a>(term: Term<'a>) -> Result<&'a Feed, Fault> {
@@ -112,13 +120,12 @@ fn ack<'a>(env: Env<'a>, of: Term<'a>, count: u32) -> Term<'a> {
     answer(env, feed(of).map(acknowledge))
 }
 
-/// Ends a feed: `:closed` is its last message. Answers whether it was open still.
+/// Ends a feed: `:closed` is its last message. Answers whether that is still to come, which it then does for certain.
 #[rustler::nif]
 fn close<'a>(env: Env<'a>, of: Term<'a>) -> Term<'a> {
     let close = |feed: &Feed| {
-        let was_open = !feed.is_ended();
         feed.end();
-        was_open.encode(env)
+        (!feed.told.load(Ordering::Acquire)).encode(env)
     };
     answer(env, feed(of).map(close))
 }

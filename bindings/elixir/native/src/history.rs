@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::atoms;
 use crate::courier::Task;
 use crate::faults::{Fault, answer, text};
-use crate::feed::{Feed, send, send_end};
+use crate::feed::{Feed, send_end, send_last};
 use crate::node::running;
 use crate::reading;
 
@@ -32,7 +32,7 @@ impl Task for Asked {
             Poll::Ready(Err(_)) => send_end(&self.feed, env),
             Poll::Ready(Ok(readings)) => {
                 let terms = env.run(|env| readings.iter().map(|one| reading::to_term(env, one)).collect::<Vec<_>>());
-                send(&self.feed, env, (atoms::ok(), terms));
+                send_last(&self.feed, env, (atoms::ok(), terms));
             }
         }
         Poll::Ready(())
