@@ -68,6 +68,29 @@ defmodule Senza.SchedulerTest do
     assert Enum.any?(1..@tries, fn _ -> end_of.(20_000) == [] end)
   end
 
+  test "nor by the last handle of a stopped node" do
+    let_go = fn ->
+      start_supervised!({Senza, name: :c, node: "c"})
+      {holder, _} = stay(fn -> Process.put(:held, elem(Senza.register(:c, "held", []), 1)) end)
+      # By a process that ends: nothing of the node is left with it.
+      Task.await(Task.async(fn -> fill(:c, holder) end), 60_000)
+      stop_supervised!(:c)
+      # What its name stood for lies with the VM for a while, and may with others.
+      Process.sleep(300)
+      for pid <- Process.list(), pid != holder, do: :erlang.garbage_collect(pid)
+      # The VM watches no process that ends, but it is not gone before what it held is.
+      elem(:timer.tc(fn -> finish(holder) end), 0)
+    end
+
+    assert Enum.any?(1..5, fn _ -> let_go.() < @limit_ms * 1_000 end)
+  end
+
+  defp fill(node, pid) do
+    ids = for n <- 1..50_000, do: "#{String.duplicate("s", 50)} #{n}"
+    for id <- ids, do: :ok = SensorRegistry.register({node, id}, pid)
+    :ok = Senza.put_many(node, for(id <- ids, do: {id, "text", String.duplicate("x", 50)}))
+  end
+
   test "one that was held would be seen" do
     if Native.misbehaves() do
       assert Enum.any?(1..@tries, fn _ -> held(fn -> Native.hold(5) end) != [] end)

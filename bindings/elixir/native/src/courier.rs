@@ -13,8 +13,10 @@ use parking_lot::{Condvar, Mutex};
 use rustler::OwnedEnv;
 
 use crate::faults::Fault;
+use crate::reaper::reap;
 
-/// What the courier does until it is `Ready`; then it is dropped, in the courier's thread.
+/// What the courier does until it is `Ready`; then it is dropped, by the reaper: a subscription that ends looks at all
+/// series, and the other tasks would wait.
 pub(crate) trait Task: Send {
     /// Does what can be done now; is polled again after the waker was woken. A task that has more to do wakes itself,
     /// so that others come in between.
@@ -98,6 +100,7 @@ impl Courier {
         let mut inbox = self.0.inbox.lock();
         if inbox.stopping {
             drop(inbox);
+            reap(task);
             return Err(Fault::closed("node"));
         }
         inbox.new.push((slot.clone(), task));
@@ -147,8 +150,10 @@ fn work(office: &Office) {
                 tracing::error!("a task of the courier panicked and was ended");
                 task.stop(&mut env);
             }
-            if !matches!(polled, Ok(Poll::Pending)) {
-                tasks.remove(&slot.number);
+            if !matches!(polled, Ok(Poll::Pending))
+                && let Some(ended) = tasks.remove(&slot.number)
+            {
+                reap(ended);
             }
         }
     }

@@ -14,6 +14,7 @@ use crate::atoms;
 use crate::courier::Slot;
 use crate::faults::{Fault, answer, shown};
 use crate::node::Running;
+use crate::reaper::reap;
 
 /// What Elixir holds of a feed: the `feed` of its messages.
 pub(crate) struct Feed {
@@ -37,6 +38,13 @@ impl Resource for Feed {
     /// Its process ended.
     fn down<'a>(&'a self, _: Env<'a>, _: LocalPid, _: Monitor) {
         self.end();
+    }
+
+    fn destructor(self, _: Env<'_>) {
+        // Where the subscription is over, its queue.
+        if let Some(view) = self.view {
+            reap(view);
+        }
     }
 }
 

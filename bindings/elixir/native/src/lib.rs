@@ -16,6 +16,7 @@ mod listing;
 mod node;
 mod put;
 mod reading;
+mod reaper;
 mod registrations;
 mod registry;
 mod shadow;

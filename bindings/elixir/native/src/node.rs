@@ -13,6 +13,7 @@ use senza_mesh::clock::{Clock, SystemClock};
 use crate::atoms;
 use crate::courier::Courier;
 use crate::faults::{Fault, answer, shown};
+use crate::reaper::{self, let_go};
 use crate::registry::Registry;
 
 /// What everything of one node shares: its engine, who is registered, whether it still runs.
@@ -71,14 +72,10 @@ impl Resource for NodeRef {
         self.0.open.store(false, Ordering::Release);
         stop_elsewhere(self.0.clone());
     }
-}
 
-impl Drop for NodeRef {
-    fn drop(&mut self) {
+    fn destructor(self, _: Env<'_>) {
         // What is collected while it still runs has no process either.
-        if self.0.is_open() {
-            stop_elsewhere(self.0.clone());
-        }
+        if self.0.is_open() { stop_elsewhere(self.0) } else { let_go(self.0) }
     }
 }
 
@@ -141,6 +138,7 @@ fn config<'a>(env: Env<'a>, settings: Term<'a>) -> Result<(Config, Vec<Attribute
 
 fn started<'a>(env: Env<'a>, settings: Term<'a>, owner: LocalPid) -> Result<Term<'a>, Fault> {
     let (config, lossless) = config(env, settings)?;
+    reaper::start();
     let node = senza::Node::start(config)?;
     node.engine().mark_lossless(lossless);
     let refuse = |error: std::io::Error| Fault::new("start_failed", format!("no thread for messages: {error}"));

@@ -11,6 +11,7 @@ use senza_mesh::clock::{Clock, SystemClock};
 use crate::atoms;
 use crate::faults::{Fault, answer, shown, text};
 use crate::node::{Running, running};
+use crate::reaper::let_go;
 use crate::registry::Registered;
 use crate::value::json_text;
 
@@ -50,7 +51,11 @@ impl Known {
 }
 
 #[rustler::resource_impl]
-impl Resource for SensorRef {}
+impl Resource for SensorRef {
+    fn destructor(self, _: Env<'_>) {
+        let_go(self.running);
+    }
+}
 
 impl SensorRef {
     /// Puts one reading; `None` is stamped now.

@@ -19,6 +19,7 @@ use senza_core::table::Handle;
 
 use crate::courier::{Courier, Task};
 use crate::faults::Fault;
+use crate::reaper::{let_go, reap};
 
 /// Locks that look-ups of processes are spread over.
 const SENSOR_SHARDS: usize = 256;
@@ -267,6 +268,11 @@ impl Resource for Owners {
                 let _stopping = self.shared.courier.spawn(Release { shared: self.shared.clone(), pid, left });
             }
         }
+    }
+
+    fn destructor(self, _: Env<'_>) {
+        reap(self.owned);
+        let_go(self.shared);
     }
 }
 
