@@ -174,7 +174,14 @@ defmodule Senza do
   @doc false
   def register_for(ref, id, pid, options, handle_wanted) do
     {type, meta, conflict} = if options == [], do: {nil, nil, :takeover}, else: registration!(options)
-    ref |> Native.register(id, pid, type, meta, conflict, handle_wanted) |> checked()
+
+    case Native.register(ref, id, pid, type, meta, conflict, handle_wanted) do
+      {:senza_error, :busy, _, _} ->
+        ref |> Native.register_large(id, pid, type, meta, conflict, handle_wanted) |> checked()
+
+      registered ->
+        checked(registered)
+    end
   end
 
   defp registration!(options) do
@@ -349,7 +356,8 @@ defmodule Senza do
     {from, to} = {micros(options[:from]) || -0x8000_0000_0000_0000, micros(options[:to]) || 0x7FFF_FFFF_FFFF_FFFF}
     last = count!("last", options[:last], 1..0xFFFF_FFFF)
     span = {integer!("from", from), integer!("to", to), last}
-    ask = if last <= @few, do: &Native.ask/5, else: &Native.ask_much/5
+    # What is newer than `to` is walked over first.
+    ask = if last <= @few and options[:to] == nil, do: &Native.ask/5, else: &Native.ask_much/5
 
     with {:ok, feed} <- checked(ask.(ref(node), sensor, attribute, span, self())) do
       receive do

@@ -114,6 +114,10 @@ defmodule Senza.ReadingsTest do
     assert {:error, %Senza.Error{reason: :invalid_id, message: message}} = Senza.register(long)
     assert message =~ "sensor id must have 1 to 256 bytes, this one has 257"
     assert {:error, %Senza.Error{reason: :invalid_id}} = Senza.put("watch 1", String.duplicate("y", 65), 1)
+    longer = String.duplicate("x", 1_000_000)
+    assert {:error, %Senza.Error{reason: :invalid_id, message: message}} = Senza.put(longer, "v", 1)
+    assert message =~ "a sensor's id has 1000000 bytes"
+    assert Senza.SensorRegistry.whereis_name(longer) == :undefined
   end
 
   test "what is no value raises and names the rule" do
@@ -137,9 +141,36 @@ defmodule Senza.ReadingsTest do
     assert_raise ArgumentError, ~r/readings must be a list/, fn -> Senza.put_many(:x) end
     assert_raise ArgumentError, ~r/a time must be a DateTime/, fn -> Senza.put_many([{"watch 1", "v", 1, %{}}]) end
     assert_raise ArgumentError, ~r/a time must be a DateTime/, fn -> Senza.put_many([{"watch 1", "v", 1, "now"}]) end
+
+    assert_raise ArgumentError, ~r/got: {<<"watch 1">>,{\[1,2\|3\],a map of 1 keys}}/, fn ->
+      Senza.put_many([{"watch 1", {[1, 2 | 3], %{a: 1}}}])
+    end
+
+    for {odd, shown} <- [
+          {List.duplicate(:x, 1_000_000), ~r/\[x,x,.*…$/},
+          {String.duplicate("x", 100_000), ~r/a binary of 100000 bytes$/},
+          {Integer.pow(2, 100_000), ~r/an integer of more than 64 bits$/},
+          {Enum.reduce(1..1_000, 1, fn _, inner -> [inner] end), ~r/\[\[\[.*…$/},
+          {{1, {2, {}}, <<1::3>>}, ~r/{1,{2,{}},a bitstring}$/},
+          {{1, 2, 3, 4, 5}, ~r/a tuple of more than 4$/}
+        ] do
+      error = assert_raise ArgumentError, fn -> Senza.put("watch 1", "v", 1, time: odd) end
+      assert error.message =~ shown
+      assert String.length(error.message) < 200
+    end
+
     assert_raise ArgumentError, ~r/meta must be a map/, fn -> Senza.register("m", meta: "x") end
     assert_raise ArgumentError, ~r/no node of senza named :nowhere/, fn -> Senza.put(:nowhere, "s", "v", 1) end
     assert_raise ArgumentError, ~r/a node must be/, fn -> Senza.put(make_ref(), "s", "v", 1) end
+  end
+
+  test "what a sensor is told to be may be large" do
+    meta = %{text: String.duplicate("x", 60_000)}
+    assert {:ok, sensor} = Senza.register("large", meta: meta)
+    assert :ok = Senza.Sensor.declare(sensor, for(n <- 1..20, do: "#{n}"))
+    too_large = %{text: String.duplicate("x", 70_000)}
+    assert {:error, %Senza.Error{reason: :invalid_value}} = Senza.register("larger", meta: too_large)
+    assert {:error, :not_found} = Senza.SensorRegistry.whereis("larger")
   end
 
   test "a handle knows any number of attributes, of any length", %{watch: watch} do

@@ -30,6 +30,13 @@ defmodule Senza.SchedulerTest do
     json = Map.new(1..2_000, &{"key #{&1}", &1})
     all = {[], ["**"], [], [], []}
     ref = Senza.ref()
+    # What nobody means is refused as quickly. It lies where no process copies and collects it.
+    long = List.duplicate(1.0, 300_000)
+    odd = [long, List.to_tuple(long), {:bytes, long}, String.duplicate("x", 10_000_000), Integer.pow(2, 300_000)]
+    :persistent_term.put(__MODULE__, {[long, {:vector, long}], odd})
+    long = fn -> elem(:persistent_term.get(__MODULE__), 0) end
+    odd = fn -> elem(:persistent_term.get(__MODULE__), 1) end
+    meta = %{"text" => String.duplicate("x", 60_000)}
 
     for {what, call} <- [
           put: fn -> Senza.put("s 1", "v", 1.5) end,
@@ -50,6 +57,12 @@ defmodule Senza.SchedulerTest do
           listen: fn -> Senza.listen() |> elem(1) |> Native.close() end,
           demand: fn -> Senza.demand("far") end,
           nodes: fn -> Senza.nodes() end,
+          put_long: fn -> for value <- long.(), do: Senza.put("far", "json", value) end,
+          put_odd: fn -> for odd <- odd.(), do: Native.put(ref, odd, "v", 1, nil) end,
+          put_few_odd: fn -> for odd <- odd.(), do: Native.put_few(ref, [odd]) end,
+          declare: fn -> Senza.Sensor.declare(sensor, for(n <- 1..10_000, do: "#{n}")) end,
+          history_to: fn -> Senza.history("far", "text", to: 0) end,
+          register_meta: fn -> SensorRegistry.register("m", self(), meta: meta) end,
           register: fn -> SensorRegistry.register("r #{System.unique_integer()}", self()) end,
           unregister: fn -> SensorRegistry.unregister("s #{Enum.random(1..20_000)}") end
         ] do

@@ -36,9 +36,12 @@ defmodule Senza.Native do
   # === registrations.rs ===
 
   def register(_node, _sensor, _pid, _type, _meta, _conflict, _handle_wanted), do: missing()
+  # dirty
+  def register_large(_node, _sensor, _pid, _type, _meta, _conflict, _handle_wanted), do: missing()
   def unregister(_node, _sensor), do: missing()
   def leave(_sensor), do: missing()
   def describe_sensor(_sensor), do: missing()
+  # dirty
   def declare(_sensor, _attributes), do: missing()
   def whereis(_node, _sensor), do: missing()
   def whereis_name(_node, _sensor), do: missing()

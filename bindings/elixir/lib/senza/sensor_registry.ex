@@ -126,7 +126,8 @@ defmodule Senza.SensorRegistry do
     {ref, id} = place(name)
 
     case Native.whereis_name(ref, id) do
-      {:senza_error, :closed, _, _} -> :undefined
+      # Nobody has a name that is no id.
+      {:senza_error, reason, _, _} when reason in [:closed, :invalid_id] -> :undefined
       {:senza_error, _, _, _} = fault -> Error.of(fault)
       found -> found
     end

@@ -1,10 +1,17 @@
 //! What is wrong with a call, as Elixir is told: a reason, a message that names the thing and the rule, and facts. It
 //! becomes a `Senza.Error`, or an `ArgumentError` where the reason is `argument`. Knows no VM but its terms.
 
-use rustler::{Atom, Binary, Encoder, Env, Term};
+use rustler::{Atom, Binary, Encoder, Env, Term, TermType};
 use senza::{ConfigError, Error, OpenError};
 
 use crate::atoms;
+
+/// Bytes of an id or another text that are read at all: the engine says which of these are too many.
+const TEXT_MAX: usize = 4096;
+/// Characters of a term that are shown.
+const SHOWN_MAX: usize = 80;
+/// A binary of more bytes is told by its size.
+const BINARY_SHOWN_MAX: usize = 64;
 
 /// What is wrong. Boxed: it is rare, and what is right stays small.
 pub(crate) struct Fault(Box<Parts>);
@@ -120,10 +127,13 @@ pub(crate) fn answer<'a>(env: Env<'a>, made: Result<Term<'a>, Fault>) -> Term<'a
 /// An id or other text, borrowed from its term.
 ///
 /// # Errors
-/// An argument fault that names `what`.
+/// An argument fault that names `what`; `invalid_id` where it is far too long.
 #[inline]
 pub(crate) fn text<'a>(term: Term<'a>, what: &str) -> Result<&'a str, Fault> {
     let Ok(binary) = Binary::from_term(term) else { return Err(no_text(term, what, "must be a binary")) };
+    if binary.len() > TEXT_MAX {
+        return Err(Fault::new("invalid_id", format!("{what} has {} bytes, which is too long", binary.len())));
+    }
     std::str::from_utf8(binary.as_slice()).map_err(|_| no_text(term, what, "must be UTF-8"))
 }
 
@@ -132,9 +142,77 @@ fn no_text(term: Term<'_>, what: &str, rule: &str) -> Fault {
     Fault::argument(format!("{what} {rule}, got: {}", shown(term)))
 }
 
-/// A term as people read it, cut to 80 characters.
+/// A term as people read it, of at most so many characters. No more of it is looked at than is shown: it may be large,
+/// and this runs on the caller's scheduler.
 #[cold]
 pub(crate) fn shown(term: Term<'_>) -> String {
-    let whole = format!("{term:?}");
-    if whole.chars().count() <= 80 { whole } else { whole.chars().take(79).chain(['…']).collect() }
+    let mut text = String::new();
+    show(term, &mut text);
+    if text.chars().count() <= SHOWN_MAX { text } else { text.chars().take(SHOWN_MAX - 1).chain(['…']).collect() }
+}
+
+/// Adds a term, unless there is enough: every one adds at least a byte, or is the last.
+fn show(term: Term<'_>, text: &mut String) {
+    if is_enough(text) {
+        return;
+    }
+    match term.get_type() {
+        TermType::List => show_list(term, text),
+        TermType::Tuple => show_tuple(term, text),
+        TermType::Map => text.push_str(&format!("a map of {} keys", term.map_size().unwrap_or_default())),
+        TermType::Binary => match Binary::from_term(term) {
+            Ok(binary) if binary.len() <= BINARY_SHOWN_MAX => text.push_str(&format!("{term:?}")),
+            Ok(binary) => text.push_str(&format!("a binary of {} bytes", binary.len())),
+            Err(_) => text.push_str("a bitstring"),
+        },
+        TermType::Integer if term.decode::<i64>().is_err() => text.push_str("an integer of more than 64 bits"),
+        TermType::Unknown => text.push_str("a term"),
+        _ => text.push_str(&format!("{term:?}")),
+    }
+}
+
+/// A character has at most four bytes.
+fn is_enough(text: &str) -> bool {
+    text.len() > 4 * SHOWN_MAX
+}
+
+fn show_list(term: Term<'_>, text: &mut String) {
+    text.push('[');
+    let (mut rest, mut between) = (term, "");
+    while let Ok((item, next)) = rest.list_get_cell() {
+        if is_enough(text) {
+            return;
+        }
+        text.push_str(between);
+        show(item, text);
+        (rest, between) = (next, ",");
+    }
+    if !rest.is_empty_list() {
+        text.push('|');
+        show(rest, text);
+    }
+    text.push(']');
+}
+
+fn show_tuple(term: Term<'_>, text: &mut String) {
+    // Those that are taken apart without a copy of them all.
+    let parts = if term.decode::<()>().is_ok() {
+        vec![]
+    } else if let Ok((a,)) = term.decode::<(Term<'_>,)>() {
+        vec![a]
+    } else if let Ok((a, b)) = term.decode::<(Term<'_>, Term<'_>)>() {
+        vec![a, b]
+    } else if let Ok((a, b, c)) = term.decode::<(Term<'_>, Term<'_>, Term<'_>)>() {
+        vec![a, b, c]
+    } else if let Ok((a, b, c, d)) = term.decode::<(Term<'_>, Term<'_>, Term<'_>, Term<'_>)>() {
+        vec![a, b, c, d]
+    } else {
+        return text.push_str("a tuple of more than 4");
+    };
+    text.push('{');
+    for (at, part) in parts.into_iter().enumerate() {
+        text.push_str(if at > 0 { "," } else { "" });
+        show(part, text);
+    }
+    text.push('}');
 }

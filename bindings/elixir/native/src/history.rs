@@ -64,7 +64,7 @@ fn asked<'a>(
     Ok((atoms::ok(), feed).encode(env))
 }
 
-/// Asks for few readings.
+/// Asks for few readings, of which none is newer than the span.
 #[rustler::nif]
 fn ask<'a>(
     env: Env<'a>,

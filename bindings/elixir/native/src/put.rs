@@ -1,6 +1,5 @@
 //! Readings in: one by ids, one by a sensor's handle, many by ids.
 
-use rustler::types::tuple::get_tuple;
 use rustler::{Atom, Encoder, Env, ListIterator, Term};
 use senza::Value;
 use senza_core::Micros;
@@ -108,18 +107,19 @@ fn point<'a>(item: Term<'a>, now: Micros, json_max: usize) -> Result<NamedPoint<
         let rule = "a reading must be {sensor, attribute, value} or {sensor, attribute, value, time}";
         Fault::argument(format!("{rule}, got: {}", shown(item)))
     };
-    let parts = get_tuple(item).map_err(|_| refuse())?;
-    let (sensor, attribute, value, time) = match parts.as_slice() {
-        [sensor, attribute, value] => (sensor, attribute, value, None),
-        // A `DateTime`: Elixir makes it a number, and comes again.
-        [_, _, _, time] if time.is_map() => return Err(Fault::new("times", "a time must be a DateTime")),
-        [sensor, attribute, value, time] => (sensor, attribute, value, source_time(*time)?),
-        _ => return Err(refuse()),
+    type Timed<'b> = (Term<'b>, Term<'b>, Term<'b>, Term<'b>);
+    let (sensor, attribute, value, time) = match item.decode::<(Term<'a>, Term<'a>, Term<'a>)>() {
+        Ok((sensor, attribute, value)) => (sensor, attribute, value, None),
+        Err(_) => match item.decode::<Timed<'a>>().map_err(|_| refuse())? {
+            // A `DateTime`: Elixir makes it a number, and comes again.
+            (_, _, _, time) if time.is_map() => return Err(Fault::new("times", "a time must be a DateTime")),
+            (sensor, attribute, value, time) => (sensor, attribute, value, source_time(time)?),
+        },
     };
     Ok(NamedPoint {
-        sensor: text(*sensor, "a sensor's id")?,
-        attribute: text(*attribute, "an attribute's id")?,
-        value: value::from_term(*value, json_max)?,
+        sensor: text(sensor, "a sensor's id")?,
+        attribute: text(attribute, "an attribute's id")?,
+        value: value::from_term(value, json_max)?,
         source_time: time.unwrap_or(now),
     })
 }

@@ -13,7 +13,7 @@ use crate::faults::{Fault, answer, shown, text};
 use crate::node::{Running, running};
 use crate::reaper::let_go;
 use crate::registry::Registered;
-use crate::value::json_text;
+use crate::value::{JSON_AT_ONCE, json_text};
 
 /// What Elixir holds of a registered sensor: its place in the table, so that puts need not find it. It keeps nothing
 /// registered: that the owner's process does.
@@ -141,7 +141,7 @@ fn local_pid(term: Term<'_>) -> Result<LocalPid, Fault> {
     term.decode().map_err(|_| refuse())
 }
 
-fn sensor<'a>(id: Term<'a>, kind: Term<'a>, meta: Term<'a>) -> Result<senza::Sensor, Fault> {
+fn sensor<'a>(id: Term<'a>, (kind, meta): (Term<'a>, Term<'a>), json_max: usize) -> Result<senza::Sensor, Fault> {
     Ok(senza::Sensor {
         id: SensorId::new(text(id, "a sensor's id")?)?,
         sensor_type: match is_nil(kind) {
@@ -150,13 +150,35 @@ fn sensor<'a>(id: Term<'a>, kind: Term<'a>, meta: Term<'a>) -> Result<senza::Sen
         },
         meta: match is_nil(meta) {
             true => "{}".into(),
-            false if meta.is_map() => json_text(meta, usize::MAX)?.into(),
+            false if meta.is_map() => json_text(meta, json_max)?.into(),
             false => return Err(Fault::argument(format!("meta must be a map, got: {}", shown(meta)))),
         },
     })
 }
 
-/// Registers a sensor for a process, until that ends. Answers the sensor's handle, or `:ok` where none is wanted.
+fn registered<'a>(
+    env: Env<'a>,
+    (node, id, pid): (Term<'a>, Term<'a>, Term<'a>),
+    (kind, meta, conflict): (Term<'a>, Term<'a>, Atom),
+    handle_wanted: bool,
+    json_max: usize,
+) -> Result<Term<'a>, Fault> {
+    let running = running(node)?;
+    let (sensor, owner) = (sensor(id, (kind, meta), json_max)?, local_pid(pid)?);
+    Ok(match running.registry().register(env, &sensor, owner, on_conflict(conflict)?)? {
+        Registered::Here(..) if !handle_wanted => atoms::ok().to_term(env),
+        Registered::Here(handle, epoch) => {
+            let running = running.clone();
+            let made = SensorRef { running, sensor: sensor.id, handle, epoch, owner, known: Default::default() };
+            (atoms::ok(), ResourceArc::new(made)).encode(env)
+        }
+        Registered::Already(pid) => (atoms::error(), (atoms::already_registered(), pid)).encode(env),
+        Registered::NoProcess => (atoms::error(), atoms::noproc()).encode(env),
+    })
+}
+
+/// Registers a sensor for a process, until that ends. Answers the sensor's handle, or `:ok` where none is wanted;
+/// `busy`, and nothing was registered, where `meta` is much JSON.
 #[rustler::nif]
 #[expect(clippy::too_many_arguments, reason = "one per thing that a registration is of")]
 fn register<'a>(
@@ -169,27 +191,23 @@ fn register<'a>(
     conflict: Atom,
     handle_wanted: bool,
 ) -> Term<'a> {
-    let registered = || -> Result<Term<'a>, Fault> {
-        let running = running(node)?;
-        let (sensor, owner) = (sensor(id, kind, meta)?, local_pid(pid)?);
-        Ok(match running.registry().register(env, &sensor, owner, on_conflict(conflict)?)? {
-            Registered::Here(..) if !handle_wanted => atoms::ok().to_term(env),
-            Registered::Here(handle, epoch) => {
-                let made = SensorRef {
-                    running: running.clone(),
-                    sensor: sensor.id,
-                    handle,
-                    epoch,
-                    owner,
-                    known: Default::default(),
-                };
-                (atoms::ok(), ResourceArc::new(made)).encode(env)
-            }
-            Registered::Already(pid) => (atoms::error(), (atoms::already_registered(), pid)).encode(env),
-            Registered::NoProcess => (atoms::error(), atoms::noproc()).encode(env),
-        })
-    };
-    answer(env, registered())
+    answer(env, registered(env, (node, id, pid), (kind, meta, conflict), handle_wanted, JSON_AT_ONCE))
+}
+
+/// The same of any size.
+#[rustler::nif(schedule = "DirtyCpu")]
+#[expect(clippy::too_many_arguments, reason = "one per thing that a registration is of")]
+fn register_large<'a>(
+    env: Env<'a>,
+    node: Term<'a>,
+    id: Term<'a>,
+    pid: Term<'a>,
+    kind: Term<'a>,
+    meta: Term<'a>,
+    conflict: Atom,
+    handle_wanted: bool,
+) -> Term<'a> {
+    answer(env, registered(env, (node, id, pid), (kind, meta, conflict), handle_wanted, usize::MAX))
 }
 
 /// Ends the registration of a sensor by whichever process made it; answers whether there was one.
@@ -224,13 +242,20 @@ fn describe_sensor<'a>(env: Env<'a>, sensor: Term<'a>) -> Term<'a> {
     answer(env, sensor_ref(sensor).map(describe))
 }
 
-/// Makes attributes without putting a reading: a device that waits to be watched makes its own first.
-#[rustler::nif]
-fn declare<'a>(env: Env<'a>, sensor: Term<'a>, attributes: Vec<String>) -> Term<'a> {
+/// Makes attributes without putting a reading: a device that waits to be watched makes its own first. Any number of
+/// them, so on a dirty scheduler.
+#[rustler::nif(schedule = "DirtyCpu")]
+fn declare<'a>(env: Env<'a>, sensor: Term<'a>, attributes: Term<'a>) -> Term<'a> {
     let declared = || -> Result<Term<'a>, Fault> {
         let sensor = sensor_ref(sensor)?;
-        for attribute in &attributes {
+        let mut rest = attributes;
+        while let Ok((attribute, next)) = rest.list_get_cell() {
+            let attribute = text(attribute, "an attribute's id")?;
             sensor.running.engine().attribute(sensor.handle, attribute).map_err(|error| sensor.why(error))?;
+            rest = next;
+        }
+        if !rest.is_empty_list() {
+            return Err(Fault::argument(format!("attributes must be a list, got: {}", shown(attributes))));
         }
         Ok(atoms::ok().to_term(env))
     };

@@ -263,7 +263,7 @@ impl Resource for Owners {
                 claims.iter().for_each(|(sensor, epoch)| self.shared.end(pid, sensor, *epoch));
             }
             Some(Claims::Many(claims)) => {
-                let left = claims.into_iter().collect();
+                let left = claims.into_iter();
                 // Where the courier stops, the node does, and all claims end with it.
                 let _stopping = self.shared.courier.spawn(Release { shared: self.shared.clone(), pid, left });
             }
@@ -280,16 +280,15 @@ impl Resource for Owners {
 struct Release {
     shared: Arc<Shared>,
     pid: LocalPid,
-    left: Vec<(SensorId, Epoch)>,
+    left: hash_map::IntoIter<SensorId, Epoch>,
 }
 
 impl Task for Release {
     fn poll(&mut self, context: &mut Context<'_>, _: &mut OwnedEnv) -> Poll<()> {
-        let from = self.left.len().saturating_sub(RELEASE_AT_ONCE);
-        for (sensor, epoch) in self.left.drain(from..) {
+        for (sensor, epoch) in self.left.by_ref().take(RELEASE_AT_ONCE) {
             self.shared.end(self.pid, &sensor, epoch);
         }
-        if self.left.is_empty() {
+        if self.left.len() == 0 {
             return Poll::Ready(());
         }
         context.waker().wake_by_ref();

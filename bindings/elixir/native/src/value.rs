@@ -3,8 +3,7 @@
 //! `:neg_infinity`.
 
 use rustler::thread::is_scheduler_thread;
-use rustler::types::tuple::get_tuple;
-use rustler::{Atom, Binary, Encoder, Env, ListIterator, MapIterator, Term, TermType};
+use rustler::{Atom, Binary, Encoder, Env, MapIterator, Term, TermType};
 use senza::Value;
 use senza_core::reading::{VALUE_BYTES_MAX, VECTOR_MAX};
 
@@ -73,22 +72,24 @@ fn text(term: Term<'_>) -> Result<Value, Fault> {
 }
 
 fn tagged(term: Term<'_>) -> Result<Value, Fault> {
-    let parts = get_tuple(term).map_err(|_| refuse(term, RULE))?;
-    let [tag, inner] = parts.as_slice() else { return Err(refuse(term, RULE)) };
-    let tag: Atom = tag.decode().map_err(|_| refuse(term, RULE))?;
+    let (tag, inner) = term.decode::<(Atom, Term<'_>)>().map_err(|_| refuse(term, RULE))?;
     if tag == atoms::bytes() {
-        let binary = Binary::from_term(*inner).map_err(|_| refuse(term, "{:bytes, binary} must hold a binary"))?;
+        let binary = Binary::from_term(inner).map_err(|_| refuse(term, "{:bytes, binary} must hold a binary"))?;
         too_large(binary.len(), VALUE_BYTES_MAX)?;
         return Ok(Value::Bytes(binary.as_slice().into()));
     }
     if tag == atoms::vector() {
         let rule = "{:vector, numbers} must hold a list of numbers";
-        let length = inner.list_length().map_err(|_| refuse(term, rule))?;
-        too_large(length, VECTOR_MAX)?;
-        let numbers = inner.decode::<ListIterator<'_>>().map_err(|_| refuse(term, rule))?;
         #[expect(clippy::cast_possible_truncation, reason = "a vector is of f32")]
         let number = |item: Term<'_>| item.decode::<f64>().map(|number| number as f32).map_err(|_| refuse(item, rule));
-        return Ok(Value::Vector(numbers.map(number).collect::<Result<Vec<f32>, Fault>>()?.into()));
+        let (mut numbers, mut rest) = (Vec::new(), inner);
+        // Of a list that is too long, no more is walked than fits: its length is told as one more.
+        while let Ok((item, next)) = rest.list_get_cell() {
+            too_large(numbers.len() + 1, VECTOR_MAX)?;
+            numbers.push(number(item)?);
+            rest = next;
+        }
+        return if rest.is_empty_list() { Ok(Value::Vector(numbers.into())) } else { Err(refuse(term, rule)) };
     }
     Err(refuse(term, RULE))
 }
@@ -115,10 +116,7 @@ struct Json {
 
 impl Json {
     fn write(&mut self, term: Term<'_>, depth: usize) -> Result<(), Fault> {
-        too_large(self.text.len(), VALUE_BYTES_MAX)?;
-        if self.text.len() > self.max {
-            return Err(Fault::new("busy", "more JSON than is written at once"));
-        }
+        self.room_for(0)?;
         if depth > DEPTH_MAX {
             return Err(Fault::argument(format!("maps and lists must nest at most {DEPTH_MAX} deep to be JSON")));
         }
@@ -137,7 +135,7 @@ impl Json {
                 }
                 Ok(())
             }
-            TermType::Binary => self.push(json_string(term)?),
+            TermType::Binary => self.push_text(term),
             TermType::List => self.write_list(term, depth),
             TermType::Map => self.write_map(term, depth),
             _ => Err(refuse(term, "what is put as JSON must be maps, lists, text, numbers, booleans, atoms and nil")),
@@ -148,16 +146,31 @@ impl Json {
         serde_json::to_writer(&mut self.text, value).map_err(|error| Fault::argument(error.to_string()))
     }
 
+    fn push_text(&mut self, term: Term<'_>) -> Result<(), Fault> {
+        let text = json_string(term)?;
+        self.room_for(text.len())?;
+        self.push(text)
+    }
+
+    fn room_for(&self, more: usize) -> Result<(), Fault> {
+        let size = self.text.len() + more;
+        too_large(size, VALUE_BYTES_MAX)?;
+        if size > self.max { Err(Fault::new("busy", "more JSON than is written at once")) } else { Ok(()) }
+    }
+
     fn write_list(&mut self, term: Term<'_>, depth: usize) -> Result<(), Fault> {
-        // An improper list has no length.
-        term.list_length().map_err(|_| refuse(term, "a list of JSON must be a proper one"))?;
-        let items = term.decode::<ListIterator<'_>>().map_err(|_| refuse(term, RULE))?;
         self.text.push(b'[');
-        for (at, item) in items.enumerate() {
-            if at > 0 {
+        let (mut rest, mut first) = (term, true);
+        // Its end is looked at last: no more of it is walked than is written.
+        while let Ok((item, next)) = rest.list_get_cell() {
+            if !first {
                 self.text.push(b',');
             }
             self.write(item, depth + 1)?;
+            (rest, first) = (next, false);
+        }
+        if !rest.is_empty_list() {
+            return Err(refuse(term, "a list of JSON must be a proper one"));
         }
         self.text.push(b']');
         Ok(())
@@ -175,7 +188,7 @@ impl Json {
             }
             match key.get_type() {
                 TermType::Atom => self.push(&key.atom_to_string().map_err(|_| refuse(key, RULE))?)?,
-                TermType::Binary => self.push(json_string(key)?)?,
+                TermType::Binary => self.push_text(key)?,
                 _ => return Err(refuse(key, "keys of JSON must be text or atoms")),
             }
             self.text.push(b':');
