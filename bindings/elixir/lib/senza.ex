@@ -363,6 +363,7 @@ defmodule Senza do
       receive do
         {:senza, ^feed, {:ok, readings}} -> {:ok, readings}
         {:senza, ^feed, :closed} -> {:error, %Error{reason: :closed, message: "the node is closed", sensor: sensor}}
+        {:senza, ^feed, :wire} -> {:error, %Error{reason: :wire, message: unread(sensor), sensor: sensor}}
       after
         options[:timeout] ->
           unsubscribe(feed)
@@ -371,6 +372,8 @@ defmodule Senza do
       end
     end
   end
+
+  defp unread(sensor), do: "the answer of the owner of #{inspect(sensor)} could not be read"
 
   @doc """
   Subscribes the calling process to what matches a filter, on every node, sensors that come later included.
@@ -450,7 +453,7 @@ defmodule Senza do
   """
   @spec listen(node_name | keyword, keyword) :: {:ok, feed} | {:error, Error.t()}
   def listen(node \\ __MODULE__, options \\ [])
-  def listen(options, []) when is_list(options) and options != [], do: listen(__MODULE__, options)
+  def listen(options, []) when is_list(options), do: listen(__MODULE__, options)
 
   def listen(node, options) do
     {to, batch_max, window, _format} = flow!(options, 1_024)

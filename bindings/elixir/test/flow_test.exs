@@ -74,6 +74,8 @@ defmodule Senza.FlowTest do
   end
 
   test "events wait for a slow process too" do
+    {:ok, feed} = Senza.listen([])
+    assert :ok = Senza.unsubscribe(feed)
     {:ok, feed} = Senza.listen(window: 1, batch_max: 5)
     for n <- 1..1_000, do: :ok = SensorRegistry.register("s #{n}", self())
     assert [_ | _] = first = batch(feed)

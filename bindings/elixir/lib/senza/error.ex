@@ -16,6 +16,8 @@ defmodule Senza.Error do
   | `:invalid_config` | `setting` | the same of a setting |
   | `:name_taken`, `:start_failed` | `node` | the node cannot start |
   | `:timeout` | `sensor` | the owner did not answer in time |
+  | `:wire` | `sensor` | what another node sent, such as its answer, could not be read |
+  | `:noproc` | | the process that a feed was to send to is gone |
 
   What no caller can mean, such as a term of another type, raises an `ArgumentError` instead.
   """

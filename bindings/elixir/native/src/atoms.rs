@@ -10,6 +10,7 @@ rustler::atoms! {
     not_found,
     no_process,
     closed,
+    wire,
     unknown,
     differs,
     overflow,

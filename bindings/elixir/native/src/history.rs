@@ -29,7 +29,8 @@ impl Task for Asked {
         }
         match Pin::new(&mut self.answer).poll(context) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => send_end(&self.feed, env),
+            // An answer came that could not be read: the engine let go of the question.
+            Poll::Ready(Err(_)) => send_last(&self.feed, env, atoms::wire()),
             Poll::Ready(Ok(readings)) => {
                 let terms = env.run(|env| readings.iter().map(|one| reading::to_term(env, one)).collect::<Vec<_>>());
                 send_last(&self.feed, env, (atoms::ok(), terms));
