@@ -309,6 +309,26 @@ impl<W: Default> Table<W> {
         Ok(shard.take(at, point.value, point.source_time, now, deliver))
     }
 
+    /// [`put`](Self::put) with the attribute's id, which is made at its first use: one lock for both.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put) and [`attribute`](Self::attribute).
+    pub fn put_named(
+        &self,
+        (handle, attribute): (Handle, &str),
+        value: Value,
+        source_time: Micros,
+        now: Micros,
+        deliver: impl FnOnce(&Arc<Series>, &Sample, &mut W),
+    ) -> Result<Seq> {
+        let Some(shard) = self.shard_of(handle) else { return Err(Error::Unregistered) };
+        let mut shard = shard.lock();
+        let Some(slot) = shard.slot_of(handle) else { return Err(Error::Unregistered) };
+        let attribute = shard.attribute(slot, attribute, &self.rules, &self.hasher)?;
+        let at = shard.series_at(slot, attribute);
+        Ok(shard.take(at, value, source_time, now, deliver))
+    }
+
     /// Takes many readings by handle; a run of points of one shard costs one lock. Points of stale handles are left
     /// out; their number is answered. Order is kept per series. Fastest where runs are long: misses of memory overlap
     /// within one.

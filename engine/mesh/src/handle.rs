@@ -56,7 +56,7 @@ impl SensorHandle {
     /// # Errors
     /// `NotOwner` when another node took the sensor over; else as [`attribute`](Self::attribute), and `ValueTooLarge`.
     pub fn put(&self, attribute: &str, value: Value) -> Result<Seq> {
-        self.put_at(attribute, value, self.engine.clock.now())
+        self.put_named(attribute, value, None)
     }
 
     /// Puts one reading with the device's time, microseconds since 1970.
@@ -64,8 +64,11 @@ impl SensorHandle {
     /// # Errors
     /// As [`put`](Self::put).
     pub fn put_at(&self, attribute: &str, value: Value, source_time: Micros) -> Result<Seq> {
-        let put = |place: AttributeIndex| self.engine.put(self.point(place, value, source_time));
-        self.attribute(attribute).and_then(put).map_err(|error| match error {
+        self.put_named(attribute, value, Some(source_time))
+    }
+
+    fn put_named(&self, attribute: &str, value: Value, source_time: Option<Micros>) -> Result<Seq> {
+        self.engine.put_named(self.handle, attribute, value, source_time).map_err(|error| match error {
             Error::Unregistered => self.engine.late(self.sensor.as_str()),
             other => other,
         })

@@ -1,10 +1,10 @@
 //! Sensors of this node as Elixir registers, finds and holds them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rustler::{Atom, Encoder, Env, LocalPid, Resource, ResourceArc, Term};
 use senza::{OnConflict, SensorId, SensorType, Value};
-use senza_core::table::{AttributeIndex, Handle, Point};
+use senza_core::table::{Handle, Point};
 use senza_core::{Epoch, Error, Micros, Seq};
 use senza_mesh::clock::{Clock, SystemClock};
 
@@ -23,31 +23,6 @@ pub(crate) struct SensorRef {
     handle: Handle,
     epoch: Epoch,
     owner: LocalPid,
-    /// Places of the attributes that were put first, so that most puts look none up.
-    known: [OnceLock<Known>; KNOWN_MAX],
-}
-
-/// Attributes whose places a handle keeps: those of an accelerometer, and one more.
-const KNOWN_MAX: usize = 4;
-
-/// The place of an attribute of a short name, which lies here.
-struct Known {
-    length: u8,
-    name: [u8; 15],
-    place: AttributeIndex,
-}
-
-impl Known {
-    fn new(attribute: &str, place: AttributeIndex) -> Option<Self> {
-        let mut name = [0; 15];
-        name.get_mut(..attribute.len())?.copy_from_slice(attribute.as_bytes());
-        Some(Self { length: attribute.len() as u8, name, place })
-    }
-
-    #[inline]
-    fn is(&self, attribute: &str) -> bool {
-        self.name.get(..usize::from(self.length)) == Some(attribute.as_bytes())
-    }
 }
 
 #[rustler::resource_impl]
@@ -63,8 +38,7 @@ impl SensorRef {
     /// # Errors
     /// `not_registered` where the registration ended, `not_owner` where another node took the sensor over.
     pub(crate) fn put(&self, attribute: &str, value: Value, time: Option<Micros>) -> Result<Seq, Fault> {
-        let engine = self.running.engine();
-        let taken = self.point(attribute, value, time).and_then(|point| engine.put(point));
+        let taken = self.running.engine().put_named(self.handle, attribute, value, time);
         taken.map_err(|error| self.why(error))
     }
 
@@ -74,32 +48,10 @@ impl SensorRef {
     /// As [`put`](Self::put).
     pub(crate) fn put_wait(&self, attribute: &str, value: Value, time: Option<Micros>) -> Result<Seq, Fault> {
         let engine = self.running.engine();
-        let taken = self.point(attribute, value, time).and_then(|point| engine.put_wait(point));
-        taken.map_err(|error| self.why(error))
-    }
-
-    #[inline]
-    fn point(&self, attribute: &str, value: Value, time: Option<Micros>) -> Result<Point, Error> {
-        let attribute = self.place(attribute)?;
         let source_time = time.unwrap_or_else(|| SystemClock.now());
-        Ok(Point { handle: self.handle, attribute, value, source_time })
-    }
-
-    #[inline]
-    fn place(&self, attribute: &str) -> Result<AttributeIndex, Error> {
-        let known = self.known.iter().map_while(OnceLock::get).find(|known| known.is(attribute));
-        known.map_or_else(|| self.look_up(attribute), |known| Ok(known.place))
-    }
-
-    #[cold]
-    fn look_up(&self, attribute: &str) -> Result<AttributeIndex, Error> {
-        let place = self.running.engine().attribute(self.handle, attribute)?;
-        let mut known = Known::new(attribute, place);
-        for slot in &self.known {
-            // A slot that is taken gives it back, for the next one.
-            known = known.and_then(|known| slot.set(known).err());
-        }
-        Ok(place)
+        let point = |attribute| Point { handle: self.handle, attribute, value, source_time };
+        let taken = engine.attribute(self.handle, attribute).and_then(|attribute| engine.put_wait(point(attribute)));
+        taken.map_err(|error| self.why(error))
     }
 
     #[cold]
@@ -169,7 +121,7 @@ fn registered<'a>(
         Registered::Here(..) if !handle_wanted => atoms::ok().to_term(env),
         Registered::Here(handle, epoch) => {
             let running = running.clone();
-            let made = SensorRef { running, sensor: sensor.id, handle, epoch, owner, known: Default::default() };
+            let made = SensorRef { running, sensor: sensor.id, handle, epoch, owner };
             (atoms::ok(), ResourceArc::new(made)).encode(env)
         }
         Registered::Already(pid) => (atoms::error(), (atoms::already_registered(), pid)).encode(env),

@@ -19,8 +19,7 @@ fn registration(id: &str, epoch: Epoch) -> Registration {
 }
 
 fn put(table: &Table<()>, handle: Handle, name: &str, value: i64, time: Micros) -> Result<Seq> {
-    let attribute = table.attribute(handle, name)?;
-    table.put(Point { handle, attribute, value: Value::I64(value), source_time: time }, time, |_, _, ()| {})
+    table.put_named((handle, name), Value::I64(value), time, time, |_, _, ()| {})
 }
 
 #[test]
@@ -30,7 +29,9 @@ fn readings_are_numbered_and_the_latest_is_the_newest_by_source_time() {
     assert_eq!(put(&table, handle, "x", 1, 100).unwrap(), 1);
     assert_eq!(put(&table, handle, "x", 2, 50).unwrap(), 2);
     assert_eq!(table.latest("s", "x").unwrap().value, Value::I64(1));
-    assert_eq!(put(&table, handle, "x", 3, 100).unwrap(), 3);
+    let attribute = table.attribute(handle, "x").unwrap();
+    let by_place = Point { handle, attribute, value: Value::I64(3), source_time: 100 };
+    assert_eq!(table.put(by_place, 100, |_, _, ()| {}).unwrap(), 3);
     assert_eq!(table.latest("s", "x").unwrap().seq, 3, "ties go to the later seq");
     let times: Vec<_> = table.history("s", "x", 0, 1000, 10).iter().map(|r| r.source_time).collect();
     assert_eq!(times, [50, 100, 100]);

@@ -171,6 +171,24 @@ impl Engine {
         self.count_put(taken)
     }
 
+    /// [`put`](Self::put) with the attribute's id, which is made at its first use, at that time, or now. One shard lock for
+    /// both, and queue locks as there.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and as [`attribute`](Self::attribute).
+    pub fn put_named(&self, handle: Handle, attribute: &str, value: Value, source_time: Option<Micros>) -> Result<Seq> {
+        let taken = value.check().and_then(|()| {
+            let now = self.clock.now();
+            let deliver = |series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers| {
+                self.deliver(series, sample, watchers);
+            };
+            self.table.put_named((handle, attribute), value, source_time.unwrap_or(now), now, deliver)
+        });
+        self.relieve_links();
+        self.note_attributes();
+        self.count_put(taken)
+    }
+
     /// Hands on what was put. The clock is read where somebody wants it.
     #[inline]
     fn deliver(&self, series: &Arc<Series>, sample: &Sample, watchers: &mut Watchers) {
