@@ -180,10 +180,12 @@ pub struct Directory {
 /// What a partition's lock guards beside its claims.
 #[derive(Debug, Default)]
 struct Books {
-    /// Per life: how far its set is known here. For this node: what was flushed.
+    /// Per life: how far its set is known here. This node's has changes that were not flushed yet.
     views: Vec<Digest>,
     /// Changes of this node's own set since the last flush, encoded, and their number.
     pending: (u32, Vec<u8>),
+    /// This node's own set as of the last flush: what the deltas told so far add up to.
+    flushed: Digest,
     last_kind: LastKind,
 }
 
@@ -671,7 +673,8 @@ impl Directory {
     /// The digests of all partitions of a life's set, as far as known here; for this node, as flushed.
     pub fn digests(&self, life: &Life) -> Option<Vec<Digest>> {
         let at = self.lives.find(life)?;
-        Some(self.partitions.iter().map(|partition| partition.lock().books.views[usize::from(at)]).collect())
+        let told = |books: &Books| if at == ME { books.flushed } else { books.views[usize::from(at)] };
+        Some(self.partitions.iter().map(|partition| told(&partition.lock().books)).collect())
     }
 
     /// Hash over [`digests`](Self::digests): equal on two nodes when both hold the same set at the same versions.
@@ -794,6 +797,7 @@ impl Books {
         }
         let view = &mut self.views[usize::from(ME)];
         view.version += 1;
+        self.flushed = *view;
         Some(EncodedDelta { partition, base: view.version - 1, new: view.version, count, ops })
     }
 }

@@ -45,6 +45,20 @@ fn owner_name(directory: &Directory, sensor: &str) -> Option<String> {
 }
 
 #[test]
+fn what_was_not_flushed_yet_is_in_no_digest() {
+    let (directory, me) = (directory(), life("me", 1));
+    let sensor = |id: &str| SensorId::new(id).unwrap();
+    let claim = |id: &str| _ = directory.claim(&sensor(id), &SensorType::default(), true, 1, &mut |_| {}).unwrap();
+    claim("one");
+    directory.flush();
+    let (told, digests) = (directory.set_hash(&me), directory.digests(&me));
+    claim("two");
+    assert_eq!((directory.set_hash(&me), directory.digests(&me)), (told, digests), "nobody heard of two");
+    directory.flush();
+    assert_ne!(directory.set_hash(&me), told);
+}
+
+#[test]
 fn a_claim_is_fresh_then_held_and_ends_by_its_own_epoch() {
     let directory = directory();
     let Claimed::New { epoch, from: None } = claim(&directory, "s", false, 100) else { panic!("fresh") };
