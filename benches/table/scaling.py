@@ -161,8 +161,8 @@ def join_features(c, sensors, nodes):
 
 CACHE = "a million sensors do not fit the processor's caches, the small runs nearly do"
 QUEUES = "more nodes than cores: they take turns, and how is not modelled"
-RECEIVERS = "taken for as dear as the owner, a node that only listens costs about a third: 0.02 s for 100,000 sensors"
-STARTS = "fitted to joins of 0.03 to 0.07 s, most of which is their start"
+RECEIVERS = "taken for as dear as the owner, a node that only listens costs less: an upper bound"
+STARTS = "fitted to short joins, most of which is their start"
 OPENING = "a session that opens waits up to half a second for the peers that it is told of"
 
 

@@ -22,7 +22,7 @@ use crate::transport::{Class, Event, Inbox};
 pub const CONTROL_MAX: usize = 65_536;
 /// Frames waiting, of all links together; credits keep links below it.
 pub const FRAMES_MAX: usize = 65_536;
-/// A frame up to so many bytes is taken by the thread that brings it: some 100 readings, 10 µs.
+/// A frame up to so many bytes is taken by the thread that brings it: some 100 readings.
 const SMALL_FRAME: usize = 2048;
 /// After a change, so long is waited for others to go with it.
 const FLUSH: Duration = Duration::from_millis(1);

@@ -682,6 +682,7 @@ impl Queue {
         self.rows.is_empty() && self.losses.is_empty() && !self.closed
     }
 
+    /// How many rows could be taken, and at least 1 where there is something to tell.
     pub(super) fn ready(&self) -> usize {
         if self.is_idle() { 0 } else { self.rows.len().max(1) }
     }

@@ -22,12 +22,12 @@ const PROBE_US: Micros = 200_000;
 /// [`PROOF_MAX_US`]: its number shows whether the last frame with rows came, which nothing else would.
 const PROOF_US: Micros = 250_000;
 const PROOF_MAX_US: Micros = 64_000_000;
-/// Bytes of a frame beside its rows and entries, and of its message's head, at most.
+/// Room for a frame's head and its message's, made at once; where rows need more, writing them makes it.
 const FRAME_HEAD: usize = 128;
 /// Who puts a reading sends it itself where the link sent nothing for so long: that spares a thread's wake-up. Where more
 /// comes, the link's thread gathers it into larger frames.
 const QUIET_US: Micros = 500;
-/// Who puts sends no more rows than this, some 20 µs of work.
+/// Who puts sends no more rows than this.
 const RUN_ROWS_MAX: usize = 1024;
 /// Where a send held up who puts for so long, the link's thread sends for the next ten seconds.
 const SLOW_US: Micros = 500;
