@@ -124,11 +124,8 @@ impl History {
     /// bound. A sample older than all of a full history is not kept. O(1) for samples that come in order, O(how late)
     /// for late ones. Allocates while the history grows, and for what fits no cell.
     #[inline(always)]
-    pub fn insert(&mut self, sample: Sample, stage: &mut Stage, store: &mut Store) {
-        if self.insert_next(&sample, stage, store) {
-            // A plain value: nothing is to be dropped.
-            std::mem::forget(sample);
-        } else {
+    pub fn insert(&mut self, sample: &Sample, stage: &mut Stage, store: &mut Store) {
+        if !self.insert_next(sample, stage, store) {
             self.insert_any(sample, stage, store);
         }
     }
@@ -153,16 +150,16 @@ impl History {
     }
 
     #[inline(never)]
-    fn insert_any(&mut self, sample: Sample, stage: &mut Stage, store: &mut Store) {
+    fn insert_any(&mut self, sample: &Sample, stage: &mut Stage, store: &mut Store) {
         if sample.source_time < self.source_time {
-            return self.insert_late(sample, stage, store);
+            return self.insert_late(sample.clone(), stage, store);
         }
         match self.kind() {
             Kind::Empty => {}
-            Kind::Spilled => self.displace_spilled(&Moment::of(&sample), stage, store),
+            Kind::Spilled => self.displace_spilled(&Moment::of(sample), stage, store),
             _ if store.older_max == 0 => {}
             kind => {
-                let (this, next) = (self.last_moment(), Moment::of(&sample));
+                let (this, next) = (self.last_moment(), Moment::of(sample));
                 let cell = Cell::plain(kind, self.value, &this, &next);
                 let cell = cell.unwrap_or_else(|| self.spill_newest(store));
                 self.push(cell, stage, store);

@@ -27,7 +27,9 @@ mod name;
 mod named;
 mod series;
 mod shard;
+mod sorting;
 
+use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
@@ -36,6 +38,7 @@ use foldhash::quality::{RandomState, SeedableRandomState};
 use hashbrown::HashSet;
 
 use self::shard::Shard;
+use self::sorting::{BLOCK, sort_by_shard};
 use crate::error::{Error, Result};
 use crate::history::Sample;
 use crate::reading::{AttributeId, Epoch, Micros, NodeName, Reading, SensorId, SensorType, Seq, Series, Value};
@@ -306,6 +309,7 @@ impl<W: Default> Table<W> {
         let Some(shard) = self.shard_of(point.handle) else { return Err(Error::Unregistered) };
         let mut shard = shard.lock();
         let Some(at) = shard.series_of(point.handle, point.attribute) else { return Err(Error::Unregistered) };
+        shard.load_stage(at);
         Ok(shard.take(at, point.value, point.source_time, now, deliver))
     }
 
@@ -326,22 +330,35 @@ impl<W: Default> Table<W> {
         let Some(slot) = shard.slot_of(handle) else { return Err(Error::Unregistered) };
         let attribute = shard.attribute(slot, attribute, &self.rules, &self.hasher)?;
         let at = shard.series_at(slot, attribute);
+        shard.load_stage(at);
         Ok(shard.take(at, value, source_time, now, deliver))
     }
 
-    /// Takes many readings by handle; a run of points of one shard costs one lock. Points of stale handles are left
-    /// out; their number is answered. Order is kept per series. Fastest where runs are long: misses of memory overlap
-    /// within one.
+    /// Takes many readings by handle; a run of points of one shard costs one lock, and misses of memory overlap within
+    /// it. Points that come in short runs are sorted by shard first, 1,024 at a time. Points of stale handles are left
+    /// out; their number is answered. Order is kept per sensor, not between sensors.
     pub fn put_many(&self, points: &[Point], now: Micros, deliver: impl FnMut(&Arc<Series>, &Sample, &mut W)) -> usize {
         self.put_runs(points, now, &mut Each(deliver))
     }
 
     /// [`put_many`](Self::put_many), telling `deliver` where each run of one shard ends.
     pub fn put_runs(&self, points: &[Point], now: Micros, deliver: &mut impl Deliver<W>) -> usize {
+        if points.len() < SCATTERED_MIN || are_in_runs(points) {
+            return self.put_sorted(points, now, deliver);
+        }
+        let (mut refused, mut sorted) = (0, [&points[0]; BLOCK]);
+        for block in points.chunks(BLOCK) {
+            sort_by_shard(block.iter(), &mut sorted, |point| point.handle.shard as usize);
+            refused += self.put_sorted(&sorted[..block.len()], now, deliver);
+        }
+        refused
+    }
+
+    fn put_sorted<P: Borrow<Point>>(&self, points: &[P], now: Micros, deliver: &mut impl Deliver<W>) -> usize {
         let mut refused = 0;
-        for run in points.chunk_by(|a, b| a.handle.shard == b.handle.shard) {
+        for run in points.chunk_by(|a, b| a.borrow().handle.shard == b.borrow().handle.shard) {
             let Some(first) = run.first() else { continue };
-            match self.shard_of(first.handle) {
+            match self.shard_of(first.borrow().handle) {
                 Some(shard) => refused += shard.lock().take_run(run, now, deliver),
                 None => refused += run.len(),
             }
@@ -489,6 +506,17 @@ impl<W: Default> Table<W> {
         // The index inside a shard uses the low half; the shard takes bits of the other.
         ((hash >> 40) as usize & (self.shards.len() - 1), hash as u32)
     }
+}
+
+/// Fewer points than these are not sorted: of 64 shards, hardly one would take several.
+const SCATTERED_MIN: usize = 128;
+/// Points that lie in runs of this length, on average, are not sorted.
+const RUN_MIN: usize = 4;
+
+/// Whether most neighbours among the points are of one shard.
+fn are_in_runs(points: &[Point]) -> bool {
+    let ends = points.windows(2).filter(|pair| pair[0].handle.shard != pair[1].handle.shard).count();
+    ends * RUN_MIN < points.len()
 }
 
 #[cfg(test)]

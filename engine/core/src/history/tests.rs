@@ -56,7 +56,7 @@ proptest! {
             (source, now) = (source.wrapping_add(on), now.wrapping_add(lag));
             seqs[at] += 1;
             let sample = Sample { value, source_time: source, received_time: now, seq: seqs[at] };
-            histories[at].insert(sample.clone(), &mut stages[at], &mut store);
+            histories[at].insert(&sample, &mut stages[at], &mut store);
             prop_assert_eq!((histories[at].last_seq(), histories[at].touched()), (seqs[at], now));
             models[at].push(sample);
             models[at].sort_by_key(|sample| (sample.source_time, sample.seq));
@@ -80,7 +80,7 @@ fn a_number_in_order_needs_nothing_but_its_cell() {
         let hour = 3_600_000_000 * seq;
         let sample =
             Sample { value: Value::I64(seq), source_time: hour, received_time: hour + 40 * seq % 90, seq: seq as Seq };
-        history.insert(sample, &mut stage, &mut store);
+        history.insert(&sample, &mut stage, &mut store);
         assert_eq!(store.spilled_now(), 0, "{seq}");
     }
     assert_eq!((size_of::<History>(), size_of::<Cell>()), (40, 16));
@@ -93,7 +93,7 @@ fn a_reading_from_the_future_stays_newest_and_those_behind_it_are_kept() {
     for seq in 1..1000 {
         let source_time = if seq == 5 { Micros::MAX } else { seq };
         let value = Value::I64(seq);
-        history.insert(Sample { value, source_time, received_time: seq, seq: seq as Seq }, &mut stage, &mut store);
+        history.insert(&Sample { value, source_time, received_time: seq, seq: seq as Seq }, &mut stage, &mut store);
         assert_eq!(history.touched(), seq);
         assert!(store.spilled_now() <= 3, "{seq}");
     }

@@ -1,6 +1,7 @@
 //! Many readings by id: sorted by shard, so that a shard's are taken under one lock and their misses overlap.
 
 use super::shard::GROUP;
+use super::sorting::{BLOCK, sort_by_shard};
 use super::{Deliver, Table};
 use crate::error::Error;
 use crate::reading::{Micros, Value};
@@ -27,12 +28,8 @@ pub(super) struct Place {
     pub(super) at: u16,
 }
 
-/// Points that are sorted together, on the stack: with 64 shards some groups for each.
-const BLOCK: usize = 1024;
 /// Few points need no large block made ready.
 const BLOCK_SMALL: usize = 4 * GROUP;
-/// Buckets of the sort; of more shards, several share one.
-const BUCKETS: usize = 256;
 
 impl<W: Default> Table<W> {
     /// Takes many readings by id and answers those that were refused, by their place in `points`, with the reason that
@@ -64,19 +61,11 @@ impl<W: Default> Table<W> {
     ) {
         let (mut places, mut sorted) = ([Place::default(); SIZE], [Place::default(); SIZE]);
         for (number, block) in points.chunks(SIZE).enumerate() {
-            let mut ends = [0u16; BUCKETS];
             for ((at, point), place) in (0..).zip(block).zip(&mut places) {
                 let (shard, hash) = self.place(point.sensor);
                 *place = Place { hash, shard: shard as u16, at };
-                ends[shard % BUCKETS] += 1;
             }
-            let mut sum = 0;
-            ends.iter_mut().for_each(|end| (*end, sum) = (sum, sum + *end));
-            for place in &places[..block.len()] {
-                let end = &mut ends[usize::from(place.shard) % BUCKETS];
-                sorted[usize::from(*end)] = *place;
-                *end += 1;
-            }
+            sort_by_shard(places[..block.len()].iter().copied(), &mut sorted, |place| place.shard.into());
             for run in sorted[..block.len()].chunk_by(|a, b| a.shard == b.shard) {
                 let mut shard = self.shards[usize::from(run[0].shard)].lock();
                 let refuse = |at: usize, error| refused.push((number * SIZE + at, error));

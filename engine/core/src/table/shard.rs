@@ -1,5 +1,6 @@
 //! One shard of the table: what lies under one lock. Plain data; knows neither the lock nor the other shards.
 
+use std::borrow::Borrow;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -298,16 +299,21 @@ impl<W: Default> Shard<W> {
         let seq = line.history.last_seq() + 1;
         let sample = Sample { value, source_time, received_time: now, seq };
         deliver(series, &sample, &mut line.hung);
-        line.history.insert(sample, stage, store);
+        line.history.insert(&sample, stage, store);
         seq
     }
 
     /// Takes many readings; answers how many were refused.
-    pub(super) fn take_run(&mut self, run: &[Point], now: Micros, deliver: &mut impl Deliver<W>) -> usize {
+    pub(super) fn take_run<P: Borrow<Point>>(
+        &mut self,
+        run: &[P],
+        now: Micros,
+        deliver: &mut impl Deliver<W>,
+    ) -> usize {
         let mut refused = 0;
         for group in run.chunks(GROUP) {
             self.load(group);
-            for point in group {
+            for point in group.iter().map(Borrow::borrow) {
                 match self.series_of(point.handle, point.attribute) {
                     Some(at) => {
                         let hand_on = |series: &Arc<Series>, sample: &Sample, hung: &mut W| {
@@ -393,9 +399,9 @@ impl<W: Default> Shard<W> {
     /// Loads the lines that a group's points will touch, first those of the series, then those of the rings. The loads
     /// of one round do not depend on each other, so that the core has them all in flight.
     #[inline]
-    fn load(&self, group: &[Point]) {
+    fn load<P: Borrow<Point>>(&self, group: &[P]) {
         let (mut rings, mut sum) = ([0; GROUP], 0);
-        for (point, ring) in group.iter().zip(&mut rings) {
+        for (point, ring) in group.iter().map(Borrow::borrow).zip(&mut rings) {
             let line = match point.attribute.0 {
                 0 => self.first.get(point.handle.slot as usize),
                 _ => self.series_of(point.handle, point.attribute).map(|at| self.line(at)),
@@ -498,6 +504,12 @@ impl<W> Shard<W> {
         let slot = self.slots.get(handle.slot as usize)?;
         let is_there = slot.generation == handle.generation && attribute.0 < slot.attributes;
         is_there.then(|| self.series_at(handle.slot, attribute))
+    }
+
+    /// Loads the stage that one put will write, while the line beside it is on its way.
+    #[inline]
+    pub(super) fn load_stage(&self, at: At) {
+        black_box(self.line(at).1.peek());
     }
 
     #[inline]

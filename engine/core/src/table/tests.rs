@@ -203,3 +203,39 @@ fn many_points_by_id_keep_their_order_and_refusals_their_place() {
         assert!(told.1 <= shards * points.len().div_ceil(1024), "a shard's are taken together: {}", told.1);
     }
 }
+
+#[test]
+fn scattered_points_are_taken_by_shard_and_keep_a_sensors_order() {
+    for (shards, sensors) in [(1, 60), (64, 700), (1024, 700)] {
+        let table = Table::<()>::new(TableLimits { shards, ..TableLimits::default() }, 7);
+        let made: Vec<(String, [(Handle, AttributeIndex); 2])> = (0..sensors)
+            .map(|number| {
+                let handle = table.register(registration(&format!("s{number}"), 1), 0).unwrap();
+                let [x, y] = ["x", "y"].map(|name| (handle, table.attribute(handle, name).unwrap()));
+                (format!("s{number}"), [x, y])
+            })
+            .collect();
+        table.release("s5", 1);
+        let (mut points, mut expected) = (Vec::new(), Vec::new());
+        for value in 1..4 {
+            for (id, [x, y]) in &made {
+                for ((handle, attribute), name) in [(*x, "x"), (*y, "y")] {
+                    points.push(Point { handle, attribute, value: Value::I64(value), source_time: value });
+                    expected.extend((id != "s5").then(|| format!("{id} {name} {value}")));
+                }
+            }
+        }
+        let foreign = Handle::from_parts([u32::MAX, 0, 0]);
+        points.push(Point { handle: foreign, attribute: AttributeIndex(0), value: Value::I64(1), source_time: 1 });
+        let mut told = Told::default();
+        assert_eq!(table.put_runs(&points, 9, &mut told), 7, "the points of s5, and the one of no table");
+        assert!(told.1 <= shards * points.len().div_ceil(1024), "a shard's are taken together: {}", told.1);
+        let of = |list: &[String], id: &str| -> Vec<String> {
+            list.iter().filter(|one| one.starts_with(&format!("{id} "))).cloned().collect()
+        };
+        for (id, _) in &made {
+            assert_eq!(of(&told.0, id), of(&expected, id), "in the order in which they were given");
+        }
+        assert_eq!(told.0.len(), expected.len());
+    }
+}

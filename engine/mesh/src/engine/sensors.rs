@@ -218,7 +218,8 @@ impl Engine {
     }
 
     /// Takes many readings by handle. The clock is read once; a run of points of one shard costs one lock, and one of
-    /// every queue that it goes to. Answers how many were refused: stale handles.
+    /// every queue that it goes to: scattered points are sorted by shard first. Order is kept per sensor. Answers how
+    /// many were refused: stale handles.
     pub fn put_many(&self, points: &[Point]) -> usize {
         let refused = self.delivering(|now, delivering| self.table.put_runs(points, now, delivering));
         self.count_puts(points.len(), refused);
