@@ -119,6 +119,13 @@ pub struct Located {
     pub epoch: Epoch,
 }
 
+impl Located {
+    /// Whether this node owns it.
+    pub fn is_local(self) -> bool {
+        self.life == ME
+    }
+}
+
 /// What became of the wish to own a sensor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claimed {
@@ -240,6 +247,11 @@ impl Directory {
     /// The life of a number that [`locate`](Self::locate) answered; `None` once it is given up.
     pub fn life(&self, number: u16) -> Option<Life> {
         self.lives.list().get(usize::from(number)).map(|entry| entry.life.clone()).filter(|life| life.incarnation != 0)
+    }
+
+    /// The name of the node of such a life. No lock, and no count of references where the name is short.
+    pub fn node_of(&self, number: u16) -> NodeName {
+        lives::of(&self.lives.list(), number).node
     }
 
     /// Marks a life as up, making its empty set where it is new. Answers whether it was new or down before.

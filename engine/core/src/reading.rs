@@ -118,9 +118,9 @@ impl Default for SensorType {
     }
 }
 
-/// Names a node: `[a-z0-9][a-z0-9-]{0,62}`.
+/// Names a node: `[a-z0-9][a-z0-9-]{0,62}`. Up to 30 bytes lie in the value.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeName(Arc<str>);
+pub struct NodeName(Text);
 
 impl NodeName {
     /// Checks the rule and makes the name.
@@ -131,7 +131,7 @@ impl NodeName {
         let text = text.as_ref();
         let fits = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         let ok = !text.is_empty() && text.len() <= NODE_NAME_MAX && text.bytes().all(fits) && !text.starts_with('-');
-        if ok { Ok(Self(text.into())) } else { Err(Error::NodeName { name: text.chars().take(80).collect() }) }
+        if ok { Ok(Self(Text::from(text))) } else { Err(Error::NodeName { name: text.chars().take(80).collect() }) }
     }
 
     /// Makes a name of any text: upper case falls, whatever else does not fit becomes `-`.
@@ -143,7 +143,7 @@ impl NodeName {
             .take(NODE_NAME_MAX)
             .collect();
         let trimmed = mapped.trim_start_matches('-');
-        Self(if trimmed.is_empty() { "node".into() } else { trimmed.into() })
+        Self(Text::from(if trimmed.is_empty() { "node" } else { trimmed }))
     }
 
     /// The name as text.

@@ -1,22 +1,33 @@
 //! The lives that a directory knows, by number: which are up, and whose they are.
 
+use std::cell::Cell;
+use std::ops::Deref;
 use std::sync::Arc;
-
-use arc_swap::{ArcSwap, Guard};
 
 use super::{LIVES_MAX, ME};
 use crate::error::{Error, Result};
 use crate::reading::{Life, NodeName};
 use crate::sync::Mutex;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub(super) struct Lives {
     /// By number; what look-ups read.
     up: Box<[AtomicBool]>,
     /// Number 0 is this node. Numbers of forgotten lives are used again.
-    list: ArcSwap<Vec<Arc<LifeEntry>>>,
-    /// Guards changes of `list`.
-    change: Mutex<()>,
+    list: Mutex<Entries>,
+    /// Which version of which list it is: no two lists of this process ever have the same.
+    version: AtomicU64,
+}
+
+type Entries = Arc<Vec<Arc<LifeEntry>>>;
+
+/// The versions of all lists.
+static VERSIONS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+
+thread_local! {
+    /// The list that this thread read last. A look-up that finds its version there counts no reference and takes no lock:
+    /// either would take longer than the look-up.
+    static SEEN: Cell<Option<Seen>> = const { Cell::new(None) };
 }
 
 #[derive(Debug)]
@@ -25,7 +36,28 @@ pub(super) struct LifeEntry {
     forgotten: AtomicBool,
 }
 
-pub(super) type List = Guard<Arc<Vec<Arc<LifeEntry>>>>;
+/// A list as it was when it was read.
+struct Seen {
+    version: u64,
+    entries: Entries,
+}
+
+/// A list for a while; then it is the one that its thread read last.
+pub(super) struct List(Option<Seen>);
+
+impl Deref for List {
+    type Target = [Arc<LifeEntry>];
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().map_or(&[], |list| &list.entries)
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        SEEN.set(self.0.take());
+    }
+}
 
 /// The life of that number in a list.
 pub(super) fn of(list: &List, number: u16) -> Life {
@@ -37,12 +69,17 @@ impl Lives {
     pub(super) fn new(me: Life) -> Self {
         let up: Box<[AtomicBool]> = (0..LIVES_MAX).map(|at| AtomicBool::new(at == usize::from(ME))).collect();
         let mine = LifeEntry { life: me, forgotten: AtomicBool::new(false) };
-        Self { up, list: ArcSwap::from_pointee(vec![Arc::new(mine)]), change: Mutex::new(()) }
+        Self { up, list: Mutex::new(Arc::new(vec![Arc::new(mine)])), version: AtomicU64::new(next_version()) }
     }
 
-    /// All lives by number.
+    /// All lives by number. One load where nothing changed since this thread last asked, else one lock.
     pub(super) fn list(&self) -> List {
-        self.list.load()
+        let seen = SEEN.take();
+        if seen.as_ref().is_some_and(|seen| seen.version == self.version.load(Ordering::Acquire)) {
+            return List(seen);
+        }
+        let list = self.list.lock();
+        List(Some(Seen { version: self.version.load(Ordering::Relaxed), entries: list.clone() }))
     }
 
     /// One load of a byte; false for a number that is none.
@@ -51,7 +88,7 @@ impl Lives {
     }
 
     pub(super) fn find(&self, life: &Life) -> Option<u16> {
-        let list = self.list.load();
+        let list = self.list();
         let at = list.iter().position(|entry| entry.life == *life && !entry.forgotten.load(Ordering::Acquire))?;
         Some(at as u16)
     }
@@ -63,8 +100,8 @@ impl Lives {
 
     /// Gives a new life a number; `prepare` is called with it before anybody can see it.
     pub(super) fn add(&self, life: &Life, prepare: impl FnOnce(usize)) -> Result<()> {
-        let _guard = self.change.lock();
-        let mut list = Vec::clone(&self.list.load());
+        let mut guard = self.list.lock();
+        let mut list = Vec::clone(&guard);
         let free = list.iter().position(|entry| entry.life.incarnation == 0 && entry.forgotten.load(Ordering::Acquire));
         let at = free.unwrap_or(list.len());
         if at >= LIVES_MAX {
@@ -76,33 +113,42 @@ impl Lives {
             Some(at) => list[at] = entry,
             None => list.push(entry),
         }
-        self.list.store(Arc::new(list));
+        self.replace(&mut guard, list);
         self.set_up(at as u16, true);
         Ok(())
     }
 
     pub(super) fn forget(&self, number: u16) {
         self.set_up(number, false);
-        if let Some(entry) = self.list.load().get(usize::from(number)) {
+        if let Some(entry) = self.list().get(usize::from(number)) {
             entry.forgotten.store(true, Ordering::Release);
         }
     }
 
     /// Which numbers are of forgotten lives.
     pub(super) fn forgotten(&self) -> Vec<bool> {
-        self.list.load().iter().map(|entry| entry.forgotten.load(Ordering::Acquire)).collect()
+        self.list().iter().map(|entry| entry.forgotten.load(Ordering::Acquire)).collect()
     }
 
     /// Frees the numbers of the given lives where they were forgotten.
     pub(super) fn reuse(&self, lives: &[Life]) {
-        let _guard = self.change.lock();
-        let mut list = Vec::clone(&self.list.load());
+        let mut guard = self.list.lock();
+        let mut list = Vec::clone(&guard);
         for entry in &mut list {
             if lives.contains(&entry.life) && entry.forgotten.load(Ordering::Acquire) {
                 let life = Life { node: NodeName::from_host("free"), incarnation: 0 };
                 *entry = Arc::new(LifeEntry { life, forgotten: AtomicBool::new(true) });
             }
         }
-        self.list.store(Arc::new(list));
+        self.replace(&mut guard, list);
     }
+
+    fn replace(&self, guard: &mut Entries, list: Vec<Arc<LifeEntry>>) {
+        *guard = Arc::new(list);
+        self.version.store(next_version(), Ordering::Release);
+    }
+}
+
+fn next_version() -> u64 {
+    VERSIONS.fetch_add(1, Ordering::Relaxed)
 }

@@ -18,10 +18,10 @@ impl Engine {
     /// Where a sensor is. No lock, no allocation, awaits nothing; one reference count for the name of another node. In
     /// [`Mode::Shadow`] the registry in charge answers, and is compared.
     pub fn whereis(&self, sensor: &str) -> Whereis {
-        let answer = match self.directory.owner_of(sensor) {
+        let answer = match self.directory.locate(sensor) {
             None => Whereis::NotFound,
-            Some(owner) if owner.local => Whereis::Local { epoch: owner.epoch },
-            Some(owner) => Whereis::Remote { node: owner.life.node, epoch: owner.epoch },
+            Some(located) if located.is_local() => Whereis::Local { epoch: located.epoch },
+            Some(located) => Whereis::Remote { node: self.directory.node_of(located.life), epoch: located.epoch },
         };
         if self.mode() == Mode::Shadow { self.compared(sensor, answer) } else { answer }
     }
