@@ -12,6 +12,9 @@
 
 #include <senza.h>
 
+/* With the NUL; what malloc takes for such a text. */
+#define ID_MAX 32
+
 static senza_node node;
 static size_t sensors, batch;
 static senza_attribute *attributes, *sorted;
@@ -54,10 +57,10 @@ static void set_up(void) {
   times = malloc(batch * sizeof *times);
   for (size_t i = 0; i < batch; i++) times[i] = 1;
   ids = calloc(sensors, sizeof *ids);
-  char *texts = malloc(sensors * 48);
+  char *texts = malloc(sensors * ID_MAX);
   for (size_t number = 0; number < sensors; number++) {
-    char *id = texts + number * 48;
-    snprintf(id, 48, "building/sensor-%08zu", number);
+    char *id = texts + number * ID_MAX;
+    snprintf(id, ID_MAX, "building/sensor-%08zu", number);
     ids[number] = senza_s(id);
     senza_sensor sensor;
     must(senza_sensor_register(node, ids[number], NULL, &sensor));

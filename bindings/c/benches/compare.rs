@@ -1,8 +1,9 @@
 //! Putting and looking up through C and through Rust, turn by turn in one run: what the border costs.
 //!
 //! `bindings/c/benches/run` builds and runs it. Told the path of compare.c's program, it starts that, and itself once more
-//! for the same work in Rust: two processes of the same size, of which each waits for its turn. Prints nanoseconds and the
-//! median ratio of pairs as JSON.
+//! for the same work in Rust: two processes of the same size, of which each waits for its turn. Then both anew: where the
+//! system puts a process's memory makes it up to a third slower or faster, for as long as it lives. Prints nanoseconds
+//! and the median ratio of pairs as JSON.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(clippy::print_stdout, reason = "its result")]
@@ -18,10 +19,12 @@ use senza_core::directory::Located;
 use senza_core::table::{AttributeIndex, NamedPoint, Point};
 use serde_json::json;
 
-/// Turns of each side and work; the first is left out.
-const TURNS: usize = 22;
+/// Pairs of processes.
+const PROCESSES: usize = 9;
+/// Turns of each process and work; the first is left out.
+const TURNS: usize = 6;
 /// Batches of one turn.
-const BATCHES: usize = 200;
+const BATCHES: usize = 100;
 /// What this program is told instead of a path, to be the half in Rust.
 const RUST: &str = "--rust";
 const WORKS: [&str; 7] =
@@ -35,34 +38,41 @@ fn main() {
     if program == RUST {
         return Side::new(sensors, batch).take_turns();
     }
-    let mut c = Half::start(&program, &[], sensors, batch);
     let own = std::env::current_exe().expect("this program has a path");
-    let mut rust = Half::start(own, &[RUST], sensors, batch);
-    let mut rows = Vec::new();
-    for work in WORKS {
-        let mut pairs = Vec::new();
-        for turn in 0..TURNS {
-            // Which of the two is first changes from turn to turn.
-            let pair = if turn % 2 == 0 {
-                let first = c.turn(work, batches);
-                (first, rust.turn(work, batches))
-            } else {
-                let first = rust.turn(work, batches);
-                (c.turn(work, batches), first)
-            };
-            pairs.extend((turn > 0).then_some(pair));
+    let mut pairs: [Vec<(f64, f64)>; WORKS.len()] = Default::default();
+    for _ in 0..PROCESSES {
+        let mut c = Half::start(&program, &[], sensors, batch);
+        let mut rust = Half::start(&own, &[RUST], sensors, batch);
+        for (work, pairs) in WORKS.iter().zip(&mut pairs) {
+            let turns: Vec<_> = (0..TURNS).map(|turn| pair(&mut c, &mut rust, work, batches, turn)).collect();
+            // Of one pair of processes one ratio.
+            let of = |side: fn(&(f64, f64)) -> f64| median(&sorted(turns[1..].iter().map(side)));
+            pairs.push((of(|pair| pair.0), of(|pair| pair.1)));
         }
+    }
+    let rows = WORKS.iter().zip(&pairs).map(|(work, pairs)| {
         let ratios = sorted(pairs.iter().map(|(c, rust)| c / rust));
-        rows.push(json!({
+        json!({
             "work": work,
             "c_ns": median(&sorted(pairs.iter().map(|pair| pair.0))),
             "rust_ns": median(&sorted(pairs.iter().map(|pair| pair.1))),
             "ratio": median(&ratios),
             "ratio_quartiles": [ratios[ratios.len() / 4], ratios[ratios.len() * 3 / 4]],
-        }));
-    }
-    let told = json!({"sensors": sensors, "batch": batch, "pairs": TURNS - 1, "rows": rows});
+        })
+    });
+    let rows: Vec<_> = rows.collect();
+    let told = json!({"sensors": sensors, "batch": batch, "pairs": PROCESSES, "rows": rows});
     println!("{}", serde_json::to_string_pretty(&told).expect("JSON"));
+}
+
+/// One turn of each; which of the two is first changes from turn to turn.
+fn pair(c: &mut Half, rust: &mut Half, work: &str, batches: usize, turn: usize) -> (f64, f64) {
+    if turn.is_multiple_of(2) {
+        let first = c.turn(work, batches);
+        return (first, rust.turn(work, batches));
+    }
+    let first = rust.turn(work, batches);
+    (c.turn(work, batches), first)
 }
 
 fn sorted(numbers: impl Iterator<Item = f64>) -> Vec<f64> {

@@ -1647,11 +1647,13 @@ static inline senza_str senza_sn(const char *text, size_t length) {
   return made;
 }
 
-/* A value without its data. */
+/* A value without its data: set field by field, so that compilers keep it in registers. */
 static inline senza_value senza_value_of(uint32_t kind) {
   senza_value made;
-  memset(&made, 0, sizeof made);
   made.kind = kind;
+  made.reserved = 0;
+  made.data.text.data = NULL;
+  made.data.text.length = 0;
   return made;
 }
 

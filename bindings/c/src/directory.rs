@@ -181,11 +181,11 @@ pub unsafe extern "C" fn senza_whereis(node: senza_node, sensor: senza_str, owne
         let out = unsafe { border::out(owner, "owner") }?;
         // SAFETY: the header's rule of pointers.
         let sensor = unsafe { text::sensor(sensor) }?;
-        let running = node::node(node)?;
+        let shared = node::shared(node)?;
         let owner = |place: senza_where, epoch, node| senza_owner { place: place as u32, reserved: 0, epoch, node };
-        out.set(match running.shared.engine.whereis(sensor) {
+        out.set(match shared.engine.whereis(sensor) {
             Whereis::NotFound => owner(senza_where::SENZA_NOWHERE, 0, senza_name::default()),
-            Whereis::Local { epoch } => owner(senza_where::SENZA_HERE, epoch, senza_name::of(running.node.name())),
+            Whereis::Local { epoch } => owner(senza_where::SENZA_HERE, epoch, shared.name),
             Whereis::Remote { node, epoch } => owner(senza_where::SENZA_THERE, epoch, senza_name::of(&node)),
         });
         Ok(())
@@ -207,7 +207,7 @@ pub unsafe extern "C" fn senza_locate_many(
         let sensors = unsafe { border::list(sensors, count, SENZA_LOCATE_MAX, "sensors") }?;
         // SAFETY: the header's rule of pointers.
         let answers = unsafe { border::list_to_write(located, count, SENZA_LOCATE_MAX, "located") }?;
-        let running = node::node(node)?;
+        let shared = node::shared(node)?;
         let Some(answers) = answers else {
             return if count == 0 { Ok(()) } else { Err(refuse(senza_code::SENZA_NULL, "located must not be NULL")) };
         };
@@ -216,7 +216,7 @@ pub unsafe extern "C" fn senza_locate_many(
             // SAFETY: the header's rule of pointers; what is borrowed is given back below.
             asked.push(unsafe { text::sensor(*sensor) }.map_err(|fail| fail.within("sensor", at))?);
         }
-        running.shared.engine.locate_many(&asked, &mut found);
+        shared.engine.locate_many(&asked, &mut found);
         for (answer, located) in answers.iter_mut().zip(&found) {
             let (life, epoch) = located.map_or((SENZA_NOBODY, 0), |located| (located.life.into(), located.epoch));
             *answer = senza_located { epoch, life, reserved: 0 };
@@ -234,8 +234,8 @@ pub unsafe extern "C" fn senza_life_of(node: senza_node, number: u32, life: *mut
     border::enter(|| {
         // SAFETY: the header's rule of pointers.
         let out = unsafe { border::out(life, "life") }?;
-        let running = node::node(node)?;
-        let found = u16::try_from(number).ok().and_then(|number| running.shared.engine.life(number));
+        let shared = node::shared(node)?;
+        let found = u16::try_from(number).ok().and_then(|number| shared.engine.life(number));
         let life =
             found.ok_or_else(|| refuse(senza_code::SENZA_NOT_FOUND, format!("no node has the number {number}")))?;
         out.set(senza_life { node: senza_name::of(&life.node), incarnation: life.incarnation });
@@ -261,8 +261,8 @@ pub unsafe extern "C" fn senza_latest(
         let sensor = unsafe { text::sensor(sensor) }?;
         // SAFETY: the header's rule of pointers.
         let attribute = unsafe { text::attribute(attribute) }?;
-        let running = node::node(node)?;
-        let engine = &running.shared.engine;
+        let shared = node::shared(node)?;
+        let engine = &shared.engine;
         batch.fill(|pile| match engine.latest(sensor, attribute) {
             Some(reading) => {
                 pile.add_readings(std::slice::from_ref(&reading));

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -141,6 +142,8 @@ pub(crate) struct Running {
 /// What a node's sensors, subscriptions and events hold of it.
 pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
+    /// The node's name.
+    pub(crate) name: senza_name,
     pub(crate) number: u64,
     stopped: AtomicBool,
     parts: Mutex<HashMap<u64, Part>>,
@@ -214,10 +217,44 @@ pub(crate) fn node_to_wait_with(handle: senza_node) -> Outcome<Arc<Held<Running>
     NODES.hold(handle.id)
 }
 
-/// The node whose number ends so.
+/// What calls that do not wait need of a node.
 #[inline]
-pub(crate) fn node_of_bits(bits: u64) -> Outcome<Brief<Running>> {
-    NODES.get((Kind::Node as u64) << crate::handles::KIND_SHIFT | bits)
+pub(crate) fn shared(handle: senza_node) -> Outcome<Recent> {
+    let recent = RECENT.take();
+    if recent.as_ref().is_some_and(|recent| recent.number == handle.id && recent.check().is_ok()) {
+        return Ok(Recent(recent));
+    }
+    Ok(Recent(Some(node(handle)?.shared.clone())))
+}
+
+/// The same of the node whose number ends so.
+#[inline]
+pub(crate) fn shared_of_bits(bits: u64) -> Outcome<Recent> {
+    shared(senza_node { id: (Kind::Node as u64) << crate::handles::KIND_SHIFT | bits })
+}
+
+thread_local! {
+    /// Of the node that this thread called last: counting who is in a call with it would take longer than a put.
+    static RECENT: Cell<Option<Arc<Shared>>> = const { Cell::new(None) };
+}
+
+/// See [`shared`]. Kept for the thread's next call.
+pub(crate) struct Recent(Option<Arc<Shared>>);
+
+impl Deref for Recent {
+    type Target = Shared;
+
+    #[inline]
+    fn deref(&self) -> &Shared {
+        self.0.as_deref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Recent {
+    #[inline]
+    fn drop(&mut self) {
+        RECENT.set(self.0.take());
+    }
 }
 
 /// Starts a node: binds, meets the others, opens its doors. Blocks until it is ready or five seconds have passed.
@@ -236,7 +273,8 @@ pub unsafe extern "C" fn senza_node_start(config: *const senza_config, node: *mu
         let node = Node::start(config)?;
         let held = NODES.insert(|number| {
             let (stopped, parts) = (AtomicBool::new(false), Mutex::default());
-            let shared = Arc::new(Shared { engine: node.engine().clone(), number, stopped, parts });
+            let (engine, name) = (node.engine().clone(), senza_name::of(node.name()));
+            let shared = Arc::new(Shared { engine, name, number, stopped, parts });
             Running { node, shared, ended: OnceLock::new() }
         })?;
         out.set(senza_node { id: held.id });

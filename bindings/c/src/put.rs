@@ -1,6 +1,7 @@
 //! Readings put singly and in batches, by attributes and by ids.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use senza_core::Value;
 use senza_core::table::{NamedPoint, Point};
@@ -8,7 +9,7 @@ use senza_mesh::clock::{Clock, SystemClock};
 
 use crate::border::{self, Out};
 use crate::error::{Fail, Outcome, code_of, refuse, senza_code};
-use crate::node::{self, Running, senza_node};
+use crate::node::{self, Shared, senza_node};
 use crate::sensors::senza_attribute;
 use crate::text::{self, senza_str};
 use crate::value::{self, senza_value};
@@ -45,12 +46,14 @@ pub struct senza_named_point {
 }
 
 /// Points of a batch that are put together: 20 KiB.
-const PART: usize = 512;
+const PART: usize = 2048;
 
 thread_local! {
     /// Room for the points of a batch, used again: at most 3 MiB a thread.
     static POINTS: Cell<Vec<Point>> = const { Cell::new(Vec::new()) };
-    /// The same, for points by ids: at most 5 MiB; empty between two calls.
+    /// Places for plain points, written anew by each batch: 48 KiB.
+    static PLAIN: Cell<Vec<Point>> = const { Cell::new(Vec::new()) };
+    /// Room for points by ids: at most 5 MiB; empty between two calls.
     static NAMED: Cell<Vec<NamedPoint<'static>>> = const { Cell::new(Vec::new()) };
 }
 
@@ -76,8 +79,8 @@ pub unsafe extern "C" fn senza_put(
         let out = unsafe { border::out_or_null(seq, "seq") }?;
         // SAFETY: the header's rule of pointers.
         let value = unsafe { value::value(&value) }?;
-        let running = node::node_of_bits(attribute.node_bits())?;
-        out.set(running.shared.engine.put(attribute.point(value, now_or(time_us)))?);
+        let shared = node::shared_of_bits(attribute.node_bits())?;
+        out.set(shared.engine.put(attribute.point(value, now_or(time_us)))?);
         Ok(())
     })
 }
@@ -100,19 +103,24 @@ pub unsafe extern "C" fn senza_put_many(
         let out = unsafe { border::out_or_null(refused, "refused") }?;
         // SAFETY: the header's rule of pointers.
         let points = unsafe { border::list(points, count, SENZA_BATCH_MAX, "points") }?;
-        let running = node::node(node)?;
-        let own = own_bits(&running);
+        let shared = node::shared(node)?;
+        let own = own_bits(&shared);
         if points.iter().all(|point| point.attribute.node_bits() == own && point.value.is_plain()) {
             let mut now = None;
-            let plain = |point: &senza_point| point.attribute.point(point.value.plain(), time(point.time_us, &mut now));
-            return put_parts(&running, &out, points.iter().map(plain));
+            return put_parts(&shared, &out, points.len(), |part, places| {
+                for (point, place) in points[part].iter().zip(places) {
+                    point.attribute.name(place);
+                    place.source_time = time(point.time_us, &mut now);
+                    point.value.if_plain(|value| place.value = value);
+                }
+            });
         }
-        put_points(&running, &out, |made| {
+        put_points(&shared, &out, |made| {
             let mut now = None;
             for (at, point) in points.iter().enumerate() {
                 // SAFETY: the header's rule of pointers.
                 let value = unsafe { value::value(&point.value) }.map_err(|fail| fail.within("point", at))?;
-                check_node(&running, point.attribute, at)?;
+                check_node(&shared, point.attribute, at)?;
                 made.push(point.attribute.point(value, time(point.time_us, &mut now)));
             }
             Ok(())
@@ -143,17 +151,19 @@ pub unsafe extern "C" fn senza_put_columns(
             // SAFETY: the header's rule of pointers.
             false => Some(unsafe { border::list(times_us, count, SENZA_BATCH_MAX, "times_us") }?),
         };
-        let running = node::node(node)?;
-        let own = own_bits(&running);
+        let shared = node::shared(node)?;
+        let own = own_bits(&shared);
         if let Some(at) = attributes.iter().position(|attribute| attribute.node_bits() != own) {
-            check_node(&running, attributes[at], at)?;
+            check_node(&shared, attributes[at], at)?;
         }
         let mut now = None;
-        let point = |(at, (attribute, value)): (usize, (&senza_attribute, &f64))| {
-            let time_us = time(times.map_or(SENZA_NOW, |times| times[at]), &mut now);
-            attribute.point(Value::F64(*value), time_us)
-        };
-        put_parts(&running, &out, attributes.iter().zip(values).enumerate().map(point))
+        put_parts(&shared, &out, attributes.len(), |part, places| {
+            for (at, place) in part.zip(places) {
+                attributes[at].name(place);
+                place.source_time = time(times.map_or(SENZA_NOW, |times| times[at]), &mut now);
+                place.value = Value::F64(values[at]);
+            }
+        })
     })
 }
 
@@ -180,16 +190,15 @@ pub unsafe extern "C" fn senza_put_many_by_id(
         let points = unsafe { border::list(points, count, SENZA_BATCH_MAX, "points") }?;
         // SAFETY: the header's rule of pointers.
         let codes = unsafe { border::list_to_write(codes, count, SENZA_BATCH_MAX, "codes") }?;
-        let running = node::node(node)?;
+        let shared = node::shared(node)?;
         let mut made = NAMED.take();
         let mut now = None;
         made.reserve(points.len());
         for (at, point) in points.iter().enumerate() {
             // SAFETY: the header's rule of pointers.
-            let named = unsafe { named(point, &mut now) };
-            made.push(named.map_err(|fail| fail.within("point", at))?);
+            unsafe { push_named(&mut made, point, &mut now) }.map_err(|fail| fail.within("point", at))?;
         }
-        let refusals = running.shared.engine.put_many_by_id(&made);
+        let refusals = shared.engine.put_many_by_id(&made);
         // What it borrowed is the caller's again.
         made.clear();
         NAMED.set(made);
@@ -228,34 +237,40 @@ pub unsafe extern "C" fn senza_put_by_id(
         // SAFETY: the header's rule of pointers.
         let value = unsafe { value::value(&value) }?;
         let source_time = (time_us != SENZA_NOW).then_some(time_us);
-        out.set(node::node(node)?.shared.engine.put_by_id(sensor, attribute, value, source_time)?);
+        out.set(node::shared(node)?.engine.put_by_id(sensor, attribute, value, source_time)?);
         Ok(())
     })
 }
 
 /// Has points made and puts them, all or none.
-fn put_points(running: &Running, out: &Out<usize>, make: impl FnOnce(&mut Vec<Point>) -> Outcome<()>) -> Outcome<()> {
+fn put_points(shared: &Shared, out: &Out<usize>, make: impl FnOnce(&mut Vec<Point>) -> Outcome<()>) -> Outcome<()> {
     let mut points = POINTS.take();
     let made = make(&mut points);
-    let refused = if made.is_ok() { running.shared.engine.put_many(&points) } else { points.len() };
+    let refused = if made.is_ok() { shared.engine.put_many(&points) } else { points.len() };
     points.clear();
     POINTS.set(points);
     made?;
     told(refused, out)
 }
 
-/// Puts points that break no rule, in parts that stay in the first-level cache.
-fn put_parts(running: &Running, out: &Out<usize>, mut points: impl Iterator<Item = Point>) -> Outcome<()> {
-    let (mut part, mut refused) = (POINTS.take(), 0);
-    loop {
-        part.extend(points.by_ref().take(PART));
-        if part.is_empty() {
-            break;
-        }
-        refused += running.shared.engine.put_many(&part);
-        part.clear();
+/// Puts `count` points that break no rule, in parts that stay in the cache: `write` writes those of a part, in place.
+fn put_parts(
+    shared: &Shared,
+    out: &Out<usize>,
+    count: usize,
+    mut write: impl FnMut(Range<usize>, &mut [Point]),
+) -> Outcome<()> {
+    let (mut points, mut refused) = (PLAIN.take(), 0);
+    if points.len() < count.min(PART) {
+        points.resize(count.min(PART), senza_attribute::NONE.point(Value::Bool(false), 0));
     }
-    POINTS.set(part);
+    for begin in (0..count).step_by(PART) {
+        let part = begin..count.min(begin + PART);
+        let places = &mut points[..part.len()];
+        write(part, places);
+        refused += shared.engine.put_many(places);
+    }
+    PLAIN.set(points);
     told(refused, out)
 }
 
@@ -270,13 +285,13 @@ fn some_refused(count: usize, why: impl std::fmt::Display) -> Fail {
 }
 
 #[inline]
-fn own_bits(running: &Running) -> u64 {
-    running.shared.number & ((1 << node::NODE_BITS) - 1)
+fn own_bits(shared: &Shared) -> u64 {
+    shared.number & ((1 << node::NODE_BITS) - 1)
 }
 
 #[inline]
-fn check_node(running: &Running, attribute: senza_attribute, at: usize) -> Outcome<()> {
-    if attribute.node_bits() == own_bits(running) {
+fn check_node(shared: &Shared, attribute: senza_attribute, at: usize) -> Outcome<()> {
+    if attribute.node_bits() == own_bits(shared) {
         return Ok(());
     }
     Err(refuse(senza_code::SENZA_HANDLE, format!("point {at}: not an attribute of a sensor of this node")))
@@ -288,14 +303,22 @@ fn time(time_us: i64, now: &mut Option<i64>) -> i64 {
 }
 
 /// # Safety
-/// `point` is as its type says, for as long as the answer is in use.
+/// `point` is as its type says, for as long as what is made of it is in use.
 #[inline]
-unsafe fn named(point: &senza_named_point, now: &mut Option<i64>) -> Outcome<NamedPoint<'static>> {
+unsafe fn push_named(
+    made: &mut Vec<NamedPoint<'static>>,
+    point: &senza_named_point,
+    now: &mut Option<i64>,
+) -> Outcome<()> {
     // SAFETY: as the caller promises.
     let sensor = unsafe { text::sensor(point.sensor) }?;
     // SAFETY: as the caller promises.
     let attribute = unsafe { text::attribute(point.attribute) }?;
-    // SAFETY: as the caller promises.
-    let value = unsafe { value::value(&point.value) }?;
-    Ok(NamedPoint { sensor, attribute, value, source_time: time(point.time_us, now) })
+    let source_time = time(point.time_us, now);
+    let mut push = |value| made.push(NamedPoint { sensor, attribute, value, source_time });
+    if !point.value.if_plain(&mut push) {
+        // SAFETY: as the caller promises.
+        push(unsafe { value::value(&point.value) }?);
+    }
+    Ok(())
 }

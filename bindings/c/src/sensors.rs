@@ -99,6 +99,9 @@ impl Drop for Registered {
 }
 
 impl senza_attribute {
+    /// One of nothing.
+    pub(crate) const NONE: Self = Self { id: [0; 2] };
+
     fn new(node: u64, handle: Handle, attribute: AttributeIndex) -> Self {
         let [shard, slot, generation] = handle.parts();
         // A node has at most 2^15 shards: the numbers fit exactly.
@@ -116,10 +119,21 @@ impl senza_attribute {
     /// The point that a value of it is.
     #[inline]
     pub(crate) fn point(self, value: Value, source_time: i64) -> Point {
+        let (handle, attribute) = self.parts();
+        Point { handle, attribute, value, source_time }
+    }
+
+    /// Makes a point one of it.
+    #[inline]
+    pub(crate) fn name(self, point: &mut Point) {
+        (point.handle, point.attribute) = self.parts();
+    }
+
+    #[inline]
+    fn parts(self) -> (Handle, AttributeIndex) {
         let [first, second] = self.id;
         let parts = [(second >> 16) as u32 & 0x7fff, (first >> 32) as u32, first as u32];
-        let attribute = AttributeIndex::from_number(second as u16);
-        Point { handle: Handle::from_parts(parts), attribute, value, source_time }
+        (Handle::from_parts(parts), AttributeIndex::from_number(second as u16))
     }
 }
 

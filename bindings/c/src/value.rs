@@ -79,23 +79,26 @@ const VECTOR: u32 = senza_kind::SENZA_VECTOR as u32;
 const JSON: u32 = senza_kind::SENZA_JSON as u32;
 
 impl senza_value {
-    /// Whether it lies in its eight bytes, and [`plain`](Self::plain) is its value.
+    /// Whether it lies in its eight bytes.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self.kind, F64 | I64 | BOOL)
     }
 
-    /// The engine's value of a plain one.
-    #[inline]
-    pub(crate) fn plain(&self) -> Value {
+    /// Hands a plain one to `take`, and answers whether it is one. Each kind by itself: a value that is written in parts,
+    /// its kind first, and then copied as a whole is one that the core waits for.
+    #[inline(always)]
+    pub(crate) fn if_plain(&self, mut take: impl FnMut(Value)) -> bool {
         match self.kind {
             // SAFETY: any eight bytes are a number.
-            F64 => Value::F64(unsafe { self.data.f64 }),
+            F64 => take(Value::F64(unsafe { self.data.f64 })),
             // SAFETY: any eight bytes are an integer.
-            I64 => Value::I64(unsafe { self.data.i64 }),
+            I64 => take(Value::I64(unsafe { self.data.i64 })),
             // SAFETY: any eight bytes are an integer.
-            _ => Value::Bool(unsafe { self.data.boolean } != 0),
+            BOOL => take(Value::Bool(unsafe { self.data.boolean } != 0)),
+            _ => return false,
         }
+        true
     }
 }
 
@@ -105,11 +108,13 @@ impl senza_value {
 /// `value` is as its type says.
 #[inline]
 pub(crate) unsafe fn value(value: &senza_value) -> Outcome<Value> {
-    if value.is_plain() {
-        return Ok(value.plain());
+    let mut made = None;
+    value.if_plain(|plain| made = Some(plain));
+    match made {
+        Some(plain) => Ok(plain),
+        // SAFETY: as the caller promises.
+        None => unsafe { long(value) },
     }
-    // SAFETY: as the caller promises.
-    unsafe { long(value) }
 }
 
 /// A value that does not lie in eight bytes.
