@@ -158,6 +158,12 @@ fn history_is_the_same_on_every_node() {
     };
     assert_eq!(values(&a), [(3, Value::F64(2.0)), (4, Value::F64(3.0)), (5, Value::F64(4.0))]);
     assert_eq!(values(&a), values(&b));
+    let question = senza::Question { sensor: sensor.clone(), attribute: attribute.clone(), from: 1, to: 3, last: 2 };
+    let numbers = |node: &Node| {
+        let readings = node.ask(question.clone(), Duration::MAX).unwrap().unwrap();
+        readings.iter().map(|reading| reading.seq).collect::<Vec<_>>()
+    };
+    assert_eq!((numbers(&a), numbers(&b)), (vec![3, 4], vec![3, 4]), "the newest two of those at 1 to 3");
 }
 
 #[test]

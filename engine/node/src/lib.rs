@@ -27,10 +27,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+pub use senza_core::codec::Question;
 pub use senza_core::directory::Listed;
 pub use senza_core::subscription::{Contract, Deadband, Ledger, Overflow, Pace, Start, Want};
 pub use senza_core::{AttributeId, Delivery, Error, Filter, NodeName, Reading, SensorId, SensorType, Value};
-use senza_core::{Life, Result, codec::Question};
+use senza_core::{Life, Result};
 use senza_mesh::clock::{Clock, SystemClock};
 use senza_mesh::driver::{Driver, mailbox};
 use senza_mesh::engine::EngineConfig;
@@ -175,8 +176,15 @@ impl Node {
     /// [`Error::NotFound`] where nobody owns the sensor; `None` where its owner did not answer in time.
     pub fn history(&self, sensor: &SensorId, attribute: &AttributeId, last: u32) -> Result<Option<Vec<Reading>>> {
         let (sensor, attribute) = (sensor.clone(), attribute.clone());
-        let question = Question { sensor, attribute, from: i64::MIN, to: i64::MAX, last };
-        Ok(wait_answer(self.engine.ask(question)?))
+        self.ask(Question { sensor, attribute, from: i64::MIN, to: i64::MAX, last }, ANSWER)
+    }
+
+    /// The same within a span of time, and for as long as the caller waits.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where nobody owns the sensor; `None` where its owner did not answer in time.
+    pub fn ask(&self, question: Question, timeout: Duration) -> Result<Option<Vec<Reading>>> {
+        Ok(wait_answer(self.engine.ask(question)?, timeout))
     }
 
     /// Where a sensor is. O(1); awaits nothing.
@@ -312,19 +320,19 @@ fn options(config: &Config, now: i64) -> ZenohOptions {
     }
 }
 
-/// Waits for another node's answer, five seconds at most.
-fn wait_answer<T, E>(receiver: impl Future<Output = std::result::Result<T, E>>) -> Option<T> {
+/// Waits for another node's answer.
+fn wait_answer<T, E>(receiver: impl Future<Output = std::result::Result<T, E>>, timeout: Duration) -> Option<T> {
     let thread = std::thread::current();
     let waker = std::task::Waker::from(Arc::new(Unpark(thread)));
     let mut context = std::task::Context::from_waker(&waker);
     let mut receiver = std::pin::pin!(receiver);
     let clock = SystemClock;
-    let deadline = clock.now() + i64::try_from(ANSWER.as_micros()).unwrap_or(i64::MAX);
+    let deadline = clock.steady().saturating_add(i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
     loop {
         if let std::task::Poll::Ready(answer) = receiver.as_mut().poll(&mut context) {
             return answer.ok();
         }
-        let left = deadline - clock.now();
+        let left = deadline - clock.steady();
         if left <= 0 {
             return None;
         }
