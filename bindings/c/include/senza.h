@@ -1080,6 +1080,28 @@ typedef struct {
 } senza_node_views;
 
 /**
+ * Which readings of an attribute are asked for. All zeros (SENZA_ZERO) is all that are kept.
+ */
+typedef struct {
+  /**
+   * Those read at this time or later, microseconds since 1970; 0: from the oldest.
+   */
+  int64_t since_us;
+  /**
+   * Those read at this time or earlier, microseconds since 1970, or SENZA_NOW; 0: to the newest.
+   */
+  int64_t until_us;
+  /**
+   * At most so many, the newest of them: 1 to 1,000,000; 0 is 1,000,000.
+   */
+  uint32_t last;
+  /**
+   * How long the owner has to answer: 1 to 15,000 milliseconds; 0 is 5,000.
+   */
+  uint32_t timeout_ms;
+} senza_range;
+
+/**
  * What a subscription asks for. All zeros (SENZA_ZERO) is every reading, live, in a queue of 65,536 whose oldest give
  * way. A contract out of its range is refused with the field and the range, not adjusted.
  */
@@ -1527,6 +1549,20 @@ senza_code senza_nodes(senza_node node, senza_node_views *nodes);
  * Gives the memory of nodes back and sets them to all zeros; those of all zeros are fine. Thread-safe.
  */
 senza_code senza_node_views_free(senza_node_views *nodes);
+
+/**
+ * The readings of an attribute within `range`, oldest first, of any sensor of the cluster: another node's are asked of
+ * their owner, which keeps `history_max` of each attribute (senza_config). `range` may be NULL: all that are kept. By
+ * the time when they were read, both ends included. Blocks until the owner answered, then SENZA_TIMEOUT.
+ *
+ * SENZA_NOT_FOUND where nobody owns the sensor, SENZA_ARGUMENT for a range that breaks its rule, which is named; no
+ * items where it has no such readings. Thread-safe; a batch is for one thread at a time.
+ */
+senza_code senza_history_range(senza_node node,
+                               senza_str sensor,
+                               senza_str attribute,
+                               const senza_range *range,
+                               senza_batch *batch);
 
 /**
  * Subscribes to what matches, on every node, sensors that come later included; read by senza_subscription_poll().

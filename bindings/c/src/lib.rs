@@ -7,7 +7,7 @@
 //! - `handles`: numbers for what lives on this side.
 //! - `text`, `value`, `contract`: what goes in and out.
 //! - `batch`: the memory of answers.
-//! - `node`, `sensors`, `put`, `directory`, `subscriptions`, `events`: the functions.
+//! - `node`, `sensors`, `put`, `directory`, `history`, `subscriptions`, `events`: the functions.
 
 #![allow(non_camel_case_types, reason = "the names are C's")]
 #![allow(clippy::missing_safety_doc, reason = "the header says it once, for all functions")]
@@ -27,6 +27,8 @@ mod put;
 
 mod directory;
 
+mod history;
+
 mod contract;
 
 mod subscriptions;
@@ -43,6 +45,7 @@ pub use contract::*;
 pub use directory::*;
 pub use error::*;
 pub use events::*;
+pub use history::*;
 pub use node::*;
 pub use put::*;
 pub use sensors::*;

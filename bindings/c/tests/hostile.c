@@ -269,8 +269,17 @@ static senza_code call(struct thread *t) {
     }
     case 26: return senza_life_of(any_node(t), (uint32_t)next(t), POINTER(senza_life, &(senza_life){0}));
     case 27: return senza_latest(any_node(t), any_text(t), any_text(t), POINTER(senza_batch, &t->batch));
-    case 28:
+    case 28: {
+      senza_range range = SENZA_ZERO;
+      range.since_us = any_time(t);
+      range.until_us = any_time(t);
+      range.last = (uint32_t)(one_in(t, 4) ? next(t) : below(t, 100));
+      range.timeout_ms = (uint32_t)(one_in(t, 4) ? next(t) : 1 + below(t, 5));
+      if (one_in(t, 2))
+        return senza_history_range(any_node(t), any_text(t), any_text(t), POINTER(senza_range, &range),
+                                   POINTER(senza_batch, &t->batch));
       return senza_history(any_node(t), any_text(t), any_text(t), (uint32_t)next(t), POINTER(senza_batch, &t->batch));
+    }
     case 29: return senza_sensors(any_node(t), &filter, any_count(t, 1000), POINTER(senza_page, &t->page));
     case 30: return senza_nodes(any_node(t), POINTER(senza_node_views, &t->nodes));
     case 31:

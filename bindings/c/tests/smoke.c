@@ -136,6 +136,60 @@ static void values_of_every_kind_come_back(void) {
   OK(senza_sensor_close(sensor));
 }
 
+static void history_is_asked_of_the_owner_by_time(void) {
+  enum { READINGS = 10 };
+  const int64_t begin = 1700000000000000, second = 1000000;
+  senza_sensor sensor;
+  senza_batch batch = SENZA_ZERO;
+  senza_range range = SENZA_ZERO;
+  senza_str id = senza_s("in time"), x = senza_s("x");
+  OK(senza_sensor_register(a, id, NULL, &sensor));
+  for (int64_t at = 0; at < READINGS; at++) OK(senza_sensor_put(sensor, x, senza_i64(at), begin + at * second, NULL));
+  WAIT(place_of(b, "in time") == SENZA_THERE);
+  senza_node nodes[] = {a, b};
+  for (int side = 0; side < 2; side++) {
+    OK(senza_history_range(nodes[side], id, x, NULL, &batch));
+    CHECK(batch.count == READINGS && batch.items[0].seq == 1 && batch.items[9].value.data.i64 == 9);
+    /* Both ends are in it; of more than `last`, the newest. */
+    memset(&range, 0, sizeof range);
+    range.timeout_ms = 15000;
+    range.since_us = begin + 2 * second;
+    range.until_us = begin + 5 * second;
+    OK(senza_history_range(nodes[side], id, x, &range, &batch));
+    CHECK(batch.count == 4 && batch.items[0].time_us == range.since_us && batch.items[3].time_us == range.until_us);
+    CHECK(is_text(batch.items[0].series->sensor, "in time") && is_text(batch.items[0].series->node, "a"));
+    range.last = 2;
+    OK(senza_history_range(nodes[side], id, x, &range, &batch));
+    CHECK(batch.count == 2 && batch.items[0].value.data.i64 == 4);
+    /* An end that is left open, and one that is now. */
+    range.last = range.since_us = 0;
+    OK(senza_history_range(nodes[side], id, x, &range, &batch));
+    CHECK(batch.count == 6 && batch.items[0].seq == 1);
+    range.since_us = begin + 7 * second;
+    range.until_us = SENZA_NOW;
+    OK(senza_history_range(nodes[side], id, x, &range, &batch));
+    CHECK(batch.count == 3 && batch.items[0].seq == 8);
+    range.since_us = begin + READINGS * second;
+    OK(senza_history_range(nodes[side], id, x, &range, &batch));
+    CHECK(batch.count == 0);
+    CODE(SENZA_NOT_FOUND, senza_history_range(nodes[side], senza_s("nobody's"), x, &range, &batch));
+    range.since_us = 3;
+    range.until_us = 2;
+    CODE(SENZA_ARGUMENT, senza_history_range(nodes[side], id, x, &range, &batch));
+    SAYS("range: since_us = 3 is later than until_us = 2");
+    CHECK(batch.count == 0);
+    range.until_us = 0;
+    range.timeout_ms = 15001;
+    CODE(SENZA_ARGUMENT, senza_history_range(nodes[side], id, x, &range, &batch));
+    SAYS("range.timeout_ms = 15001: must be 1 to 15000");
+    range.last = 1000001;
+    CODE(SENZA_LENGTH, senza_history_range(nodes[side], id, x, &range, &batch));
+    SAYS("range.last");
+  }
+  OK(senza_batch_free(&batch));
+  OK(senza_sensor_close(sensor));
+}
+
 static void batches_are_put_by_attribute_column_and_id(void) {
   enum { SENSORS = 10, ROUNDS = 20 };
   senza_sensor sensors[SENSORS];
@@ -631,6 +685,7 @@ int main(void) {
   RUN(nodes_see_each_others_sensors);
   RUN(readings_cross_without_a_loss);
   RUN(values_of_every_kind_come_back);
+  RUN(history_is_asked_of_the_owner_by_time);
   RUN(batches_are_put_by_attribute_column_and_id);
   RUN(what_overflows_is_told_as_a_gap);
   RUN(contracts_are_kept_or_refused_by_name);
