@@ -290,7 +290,7 @@ typedef enum {
   SENZA_NODE_DOWN = 4,
   /**
    * A node came into reach and its set was fetched; `count` sensors were claimed by two nodes, and each has one
-   * owner now.
+   * owner now: `heal` says which.
    */
   SENZA_HEALED = 5,
   /**
@@ -1197,6 +1197,68 @@ typedef struct {
 } senza_events;
 
 /**
+ * A node's claim of a sensor.
+ */
+typedef struct {
+  /**
+   * The node's name.
+   */
+  senza_str node;
+  /**
+   * The node's life.
+   */
+  uint64_t incarnation;
+  /**
+   * The claim's number.
+   */
+  uint64_t epoch;
+} senza_claim;
+
+/**
+ * A sensor that two nodes had claimed.
+ */
+typedef struct {
+  /**
+   * Its id.
+   */
+  senza_str sensor;
+  /**
+   * The claim that won: its node owns the sensor.
+   */
+  senza_claim winner;
+  /**
+   * The claim that lost.
+   */
+  senza_claim loser;
+} senza_settled;
+
+/**
+ * What came to light when a node came into reach.
+ */
+typedef struct {
+  /**
+   * When all that the node owns was known here: microseconds since 1970.
+   */
+  int64_t at_us;
+  /**
+   * The first of the sensors that the node and another one had claimed, in order of their ids.
+   */
+  const senza_settled *settled;
+  /**
+   * How many are listed: at most 10,000, even where there were more.
+   */
+  size_t settled_count;
+  /**
+   * 1: the node had been here before, in this life: a split healed. 0: it is new here, or back from SENZA_LOCAL.
+   */
+  uint32_t returned;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+} senza_heal;
+
+/**
  * One event.
  */
 typedef struct {
@@ -1240,6 +1302,10 @@ typedef struct {
    * Of SENZA_HEALED and SENZA_EVENTS_LOST.
    */
   uint64_t count;
+  /**
+   * Of SENZA_HEALED what was settled, else NULL.
+   */
+  const senza_heal *heal;
 } senza_event;
 
 /**
@@ -1648,6 +1714,12 @@ senza_code senza_events_poll(senza_events events, size_t max, uint32_t timeout_m
  * Ends a reader of events. A poll of another thread that waits returns. Thread-safe.
  */
 senza_code senza_events_close(senza_events events);
+
+/**
+ * The last heals that this node saw, oldest first, at most 16: each an event of SENZA_HEALED, also where nobody read
+ * events then. Thread-safe; the answer is for one thread at a time.
+ */
+senza_code senza_heals(senza_node node, senza_event_batch *batch);
 
 /**
  * Gives the memory of events back and sets them to all zeros; those of all zeros are fine. Thread-safe.

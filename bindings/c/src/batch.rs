@@ -128,7 +128,7 @@ const BLOCKS_KEPT: usize = 16;
 static MEMORIES: Handles<Mutex<Pile>> = Handles::new(Kind::Memory, 32, 28, MEMORIES_MAX);
 
 /// Copies that stay where they are until all of them are cleared.
-struct Arena<T> {
+pub(crate) struct Arena<T> {
     blocks: Vec<Vec<T>>,
     block: usize,
     at: usize,
@@ -140,7 +140,7 @@ impl<T: Copy> Arena<T> {
     }
 
     /// Copies `all`, and `last` behind it.
-    fn put(&mut self, all: &[T], last: Option<T>) -> *const T {
+    pub(crate) fn put(&mut self, all: &[T], last: Option<T>) -> *const T {
         let needed = all.len() + usize::from(last.is_some());
         while self.blocks.get(self.at).is_some_and(|block| block.capacity() - block.len() < needed) {
             self.at += 1;
@@ -189,6 +189,8 @@ pub(crate) struct Pile {
     pub(crate) listed: Vec<crate::directory::senza_listed>,
     pub(crate) nodes: Vec<crate::directory::senza_node_view>,
     pub(crate) events: Vec<crate::events::senza_event>,
+    pub(crate) heals: Arena<crate::events::senza_heal>,
+    pub(crate) settled: Arena<crate::events::senza_settled>,
     pub(crate) strings: Vec<senza_str>,
     /// Where a listing goes on.
     pub(crate) cursor: Option<senza::Cursor>,
@@ -209,6 +211,8 @@ impl Default for Pile {
             listed: Vec::new(),
             nodes: Vec::new(),
             events: Vec::new(),
+            heals: Arena::new(1),
+            settled: Arena::new(1),
             strings: Vec::new(),
             cursor: None,
             copied: Vec::new(),
@@ -223,6 +227,8 @@ impl Pile {
         self.texts.bytes.clear();
         self.texts.floats.clear();
         self.series.clear();
+        self.heals.clear();
+        self.settled.clear();
         clear(&mut self.items);
         clear(&mut self.listed);
         clear(&mut self.nodes);

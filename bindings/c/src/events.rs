@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use parking_lot::Mutex;
-use senza::Happening;
+use senza::{Happening, HealReport, Settled};
 use senza_core::Life;
 use senza_core::directory::{Listed, Owner};
 
@@ -39,11 +39,51 @@ pub enum senza_happening {
     /// A node is down, and all its sensors with it: no event for each.
     SENZA_NODE_DOWN = 4,
     /// A node came into reach and its set was fetched; `count` sensors were claimed by two nodes, and each has one
-    /// owner now.
+    /// owner now: `heal` says which.
     SENZA_HEALED = 5,
     /// At most `count` events before this one were lost, because they were not read in time: list what you follow
     /// again.
     SENZA_EVENTS_LOST = 6,
+}
+
+/// A node's claim of a sensor.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct senza_claim {
+    /// The node's name.
+    pub node: senza_str,
+    /// The node's life.
+    pub incarnation: u64,
+    /// The claim's number.
+    pub epoch: u64,
+}
+
+/// A sensor that two nodes had claimed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct senza_settled {
+    /// Its id.
+    pub sensor: senza_str,
+    /// The claim that won: its node owns the sensor.
+    pub winner: senza_claim,
+    /// The claim that lost.
+    pub loser: senza_claim,
+}
+
+/// What came to light when a node came into reach.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct senza_heal {
+    /// When all that the node owns was known here: microseconds since 1970.
+    pub at_us: i64,
+    /// The first of the sensors that the node and another one had claimed, in order of their ids.
+    pub settled: *const senza_settled,
+    /// How many are listed: at most 10,000, even where there were more.
+    pub settled_count: usize,
+    /// 1: the node had been here before, in this life: a split healed. 0: it is new here, or back from SENZA_LOCAL.
+    pub returned: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// One event.
@@ -70,6 +110,8 @@ pub struct senza_event {
     pub previous_epoch: u64,
     /// Of SENZA_HEALED and SENZA_EVENTS_LOST.
     pub count: u64,
+    /// Of SENZA_HEALED what was settled, else NULL.
+    pub heal: *const senza_heal,
 }
 
 /// Events. Begin with all zeros (SENZA_ZERO); every call that fills it uses its memory again. Give that back by
@@ -194,6 +236,27 @@ pub extern "C" fn senza_events_close(events: senza_events) -> senza_code {
     })
 }
 
+/// The last heals that this node saw, oldest first, at most 16: each an event of SENZA_HEALED, also where nobody read
+/// events then. Thread-safe; the answer is for one thread at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn senza_heals(node: senza_node, batch: *mut senza_event_batch) -> senza_code {
+    border::enter(|| {
+        // SAFETY: the header's rule of pointers.
+        let batch = unsafe { border::kept(batch, "batch") }?;
+        let running = node::node(node)?;
+        let senza_event_batch { items, count, memory } = batch;
+        (*items, *count) = (std::ptr::null(), 0);
+        batch::fill(memory, |pile| {
+            for report in running.shared.engine.heals() {
+                let event = pile.of_heal(&report);
+                pile.events.push(event);
+            }
+            (*items, *count) = (pile.events.as_ptr(), pile.events.len());
+            Ok(())
+        })
+    })
+}
+
 /// Gives the memory of events back and sets them to all zeros; those of all zeros are fine. Thread-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn senza_event_batch_free(batch: *mut senza_event_batch) -> senza_code {
@@ -218,6 +281,7 @@ fn plain(what: senza_happening) -> senza_event {
         previous_node: senza_str::NONE,
         previous_epoch: 0,
         count: 0,
+        heal: std::ptr::null(),
     }
 }
 
@@ -229,11 +293,33 @@ impl Pile {
             Happening::Unregistered(listed) => self.of_sensor(senza_happening::SENZA_UNREGISTERED_EVENT, listed, None),
             Happening::NodeUp(life) => self.of_node(senza_happening::SENZA_NODE_UP, life),
             Happening::NodeDown(life) => self.of_node(senza_happening::SENZA_NODE_DOWN, life),
-            Happening::Healed(report) => {
-                senza_event { count: report.total, ..self.of_node(senza_happening::SENZA_HEALED, &report.node) }
-            }
+            Happening::Healed(report) => self.of_heal(report),
         };
         self.events.push(event);
+    }
+
+    fn of_heal(&mut self, report: &HealReport) -> senza_event {
+        let settled: Vec<senza_settled> = report.duplicates.iter().map(|settled| self.settled(settled)).collect();
+        let heal = senza_heal {
+            at_us: report.at,
+            settled: self.settled.put(&settled, None),
+            settled_count: settled.len(),
+            returned: u32::from(report.returned),
+            reserved: 0,
+        };
+        let heal = self.heals.put(&[heal], None);
+        senza_event { count: report.total, heal, ..self.of_node(senza_happening::SENZA_HEALED, &report.node) }
+    }
+
+    fn settled(&mut self, settled: &Settled) -> senza_settled {
+        let texts = &mut self.texts;
+        let sensor = texts.text(settled.sensor.as_str().as_bytes());
+        let mut claim = |owner: &Owner| senza_claim {
+            node: texts.text(owner.life.node.as_str().as_bytes()),
+            incarnation: owner.life.incarnation,
+            epoch: owner.epoch,
+        };
+        senza_settled { sensor, winner: claim(&settled.winner), loser: claim(&settled.loser) }
     }
 
     fn of_sensor(&mut self, what: senza_happening, listed: &Listed, previous: Option<&Owner>) -> senza_event {

@@ -306,6 +306,7 @@ static senza_code call(struct thread *t) {
       if (code == SENZA_OK) keep(t, number[0]);
       return code;
     case 40:
+      if (one_in(t, 8)) return senza_heals(any_node(t), POINTER(senza_event_batch, &t->events));
       return one_in(t, 4) ? senza_events_close(events)
                           : senza_events_poll(events, any_count(t, 10), (uint32_t)below(t, 2),
                                               POINTER(senza_event_batch, &t->events));

@@ -465,7 +465,7 @@ static void what_happens_is_told_in_order(void) {
   OK(senza_events_open(a, &events));
   OK(senza_sensor_register(a, id, NULL, &first));
   CHECK(next_event(events, SENZA_REGISTERED, "moves", &batch));
-  CHECK(batch.items[0].local == 1 && is_text(batch.items[0].node, "a"));
+  CHECK(batch.items[0].local == 1 && is_text(batch.items[0].node, "a") && batch.items[0].heal == NULL);
   WAIT(place_of(b, "moves") == SENZA_THERE);
   OK(senza_subscribe(a, &filter, NULL, &reader));
   OK(senza_sensor_put(first, senza_s("x"), senza_i64(1), SENZA_NOW, NULL));
@@ -511,6 +511,54 @@ static void what_happens_is_told_in_order(void) {
   OK(senza_subscription_close(reader));
   OK(senza_sensor_close(first));
   OK(senza_sensor_close(second));
+}
+
+/* Which of a node's heals settled a sensor; NULL where none did. */
+static const senza_event *heal_of(senza_node node, const char *sensor, senza_event_batch *heals) {
+  if (senza_heals(node, heals) != SENZA_OK) return NULL;
+  for (size_t at = 0; at < heals->count; at++)
+    for (size_t of = 0; of < heals->items[at].heal->settled_count; of++)
+      if (is_text(heals->items[at].heal->settled[of].sensor, sensor)) return &heals->items[at];
+  return NULL;
+}
+
+static void a_heal_says_what_it_settled(void) {
+  senza_node c;
+  senza_sensor first, second;
+  senza_events on_a, on_c;
+  senza_event_batch told = SENZA_ZERO, by_a = SENZA_ZERO, by_c = SENZA_ZERO;
+  OK(start_node("c", a, &c));
+  OK(senza_events_open(a, &on_a));
+  OK(senza_events_open(c, &on_c));
+  OK(senza_node_switch(c, SENZA_LOCAL, NULL));
+  CHECK(next_event(on_a, SENZA_NODE_DOWN, "c", &told));
+  OK(senza_sensor_register(a, senza_s("twice"), NULL, &first));
+  OK(senza_sensor_register(c, senza_s("twice"), NULL, &second));
+  OK(senza_node_switch(c, SENZA_CLUSTER, NULL));
+  /* Whoever hears of the other's set first finds it, and the loser lets go at once. */
+  WAIT(heal_of(a, "twice", &by_a) != NULL || heal_of(c, "twice", &by_c) != NULL);
+  int is_a = heal_of(a, "twice", &by_a) != NULL;
+  do CHECK(next_event(is_a ? on_a : on_c, SENZA_HEALED, is_a ? "c" : "a", &told));
+  while (told.items[0].count == 0);
+  const senza_event *both[] = {&told.items[0], heal_of(is_a ? a : c, "twice", &by_a)};
+  for (int at = 0; at < 2; at++) {
+    const senza_heal *heal = both[at]->heal;
+    CHECK(both[at]->what == SENZA_HEALED && both[at]->count == 1 && is_text(both[at]->node, is_a ? "c" : "a"));
+    CHECK(heal->settled_count == 1 && heal->returned <= 1 && heal->at_us > 1600000000000000);
+    senza_claim winner = heal->settled->winner, loser = heal->settled->loser;
+    CHECK(is_text(heal->settled->sensor, "twice") && is_text(winner.node, "c") && is_text(loser.node, "a"));
+    CHECK(winner.epoch > loser.epoch && both[at]->incarnation == (is_a ? winner : loser).incarnation);
+  }
+  WAIT(place_of(a, "twice") == SENZA_THERE);
+  OK(senza_event_batch_free(&by_a));
+  OK(senza_event_batch_free(&by_c));
+  OK(senza_event_batch_free(&told));
+  OK(senza_events_close(on_a));
+  OK(senza_events_close(on_c));
+  OK(senza_sensor_close(first));
+  OK(senza_sensor_close(second));
+  OK(senza_node_stop(c));
+  CODE(SENZA_CLOSED, senza_heals(c, &told));
 }
 
 static void a_device_hears_what_is_wanted_of_it(void) {
@@ -693,6 +741,7 @@ int main(void) {
   RUN(a_subscription_changes_what_it_follows);
   RUN(listings_are_complete_and_say_so);
   RUN(what_happens_is_told_in_order);
+  RUN(a_heal_says_what_it_settled);
   RUN(a_device_hears_what_is_wanted_of_it);
   RUN(modes_are_switched_and_another_registry_compared);
   RUN(what_outlives_its_node_is_told);
