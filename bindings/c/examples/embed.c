@@ -1,7 +1,8 @@
 /*
  * Two nodes in one process: a sensor on one, a subscriber on the other. C11 and C++17 alike:
  *
- *   cc -std=c11 embed.c $(pkg-config --cflags --libs senza) -o embed && ./embed
+ *   cc -std=c11 embed.c $(pkg-config --cflags --libs senza) -Wl,-rpath,$(pkg-config --variable=libdir senza) -o embed
+ *   ./embed
  */
 #include <stdio.h>
 

@@ -37,8 +37,15 @@
 #define SENZA_ZERO {0}
 #endif
 
+/* A cast that strict compilers of either language accept. */
+#ifdef __cplusplus
+#define SENZA_CAST(type, value) static_cast<type>(value)
+#else
+#define SENZA_CAST(type, value) ((type)(value))
+#endif
+
 /* For printf: printf("%.*s", SENZA_ARG(text)). Texts that senza answers also end with a NUL. */
-#define SENZA_ARG(text) (int)(text).length, (text).data
+#define SENZA_ARG(text) SENZA_CAST(int, (text).length), (text).data
 
 
 /**
@@ -1743,7 +1750,7 @@ senza_code senza_batch_free(senza_batch *batch);
 static inline senza_str senza_s(const char *text) {
   senza_str made;
   made.data = text;
-  made.length = text == NULL ? 0 : strlen(text);
+  made.length = text ? strlen(text) : 0;
   return made;
 }
 
@@ -1796,7 +1803,7 @@ static inline senza_value senza_text(senza_str text) {
 /* Bytes. */
 static inline senza_value senza_bytes(const void *data, size_t length) {
   senza_value made = senza_value_of(SENZA_BYTES);
-  made.data.text.data = (const char *)data;
+  made.data.text.data = SENZA_CAST(const char *, data);
   made.data.text.length = length;
   return made;
 }
