@@ -428,6 +428,32 @@ typedef enum {
 } senza_start;
 
 /**
+ * How grave what was logged is.
+ */
+typedef enum {
+  /**
+   * Something failed.
+   */
+  SENZA_LOG_ERROR = 0,
+  /**
+   * Something that people should look at.
+   */
+  SENZA_LOG_WARN = 1,
+  /**
+   * What happens now and then, as a node that comes.
+   */
+  SENZA_LOG_INFO = 2,
+  /**
+   * For those who look for a fault.
+   */
+  SENZA_LOG_DEBUG = 3,
+  /**
+   * The same, in every detail.
+   */
+  SENZA_LOG_TRACE = 4,
+} senza_level;
+
+/**
  * Text: UTF-8, its length in bytes beside it. It may hold any character, NUL included.
  *
  * Given to senza: it is read during the call and not kept. It need not end with a NUL. senza_s("text") makes one of a
@@ -1334,6 +1360,40 @@ typedef struct {
   senza_memory memory;
 } senza_event_batch;
 
+/**
+ * One line of the log.
+ */
+typedef struct {
+  /**
+   * A senza_level.
+   */
+  uint32_t level;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * When it was logged, microseconds since 1970.
+   */
+  int64_t time_us;
+  /**
+   * The part of senza, or of Zenoh below it, as "senza_mesh::engine".
+   */
+  senza_str target;
+  /**
+   * What happened, then its fields: "node up node=b incarnation=7". At most 4,096 bytes.
+   */
+  senza_str message;
+} senza_log_line;
+
+/**
+ * Called with each line that is logged. `line`, and all that it points to, are good until it returns.
+ *
+ * Calls come one after the other from one thread of the library, its own, a moment after what they tell. It may call
+ * any function of senza; what those log within it is left out. It must not throw or jump out: that ends the process.
+ */
+typedef void (*senza_on_log)(void *user, const senza_log_line *line);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -1421,13 +1481,6 @@ senza_code senza_node_shadow(senza_node node, senza_existing_whereis whereis, se
  * What comparing with your registry found so far; all zeros without one. Thread-safe.
  */
 senza_code senza_node_comparison(senza_node node, senza_comparison *comparison);
-
-/**
- * Has what senza logs written to standard error from now on: `filter` is a level, "error", "warn", "info", "debug" or
- * "trace", or tracing's directives ("warn,senza_mesh=debug"). Once per process: SENZA_BUSY the second time, also where
- * somebody else in the process has taken tracing. Without it, senza logs nowhere. Thread-safe.
- */
-senza_code senza_log_to_stderr(senza_str filter);
 
 /**
  * Registers a sensor on a node: from a few milliseconds later every node of the cluster finds it there. `options` may
@@ -1732,6 +1785,31 @@ senza_code senza_heals(senza_node node, senza_event_batch *batch);
  * Gives the memory of events back and sets them to all zeros; those of all zeros are fine. Thread-safe.
  */
 senza_code senza_event_batch_free(senza_event_batch *batch);
+
+/**
+ * Has what senza logs written to standard error from now on: `filter` is a level, "error", "warn", "info", "debug" or
+ * "trace", or tracing's directives ("warn,senza_mesh=debug"). Once per process: SENZA_BUSY the second time, also after
+ * senza_log_to(), or where somebody else in the process has taken tracing. Without either, senza logs nowhere.
+ * Thread-safe.
+ */
+senza_code senza_log_to_stderr(senza_str filter);
+
+/**
+ * Has what senza logs given to `on_log` from now on, see there: into a log of your own. `filter` as of
+ * senza_log_to_stderr(). Once per process: SENZA_BUSY the second time, as there.
+ *
+ * Up to 1,024 lines wait; more, where `on_log` is slow, are lost, and a line of SENZA_LOG_WARN says how many. `on_log`
+ * and `user` are to be good until senza_log_close() has returned, or the process ends. Thread-safe.
+ */
+senza_code senza_log_to(senza_str filter, senza_on_log on_log, void *user);
+
+/**
+ * Ends senza_log_to(): lines that wait are still given to `on_log`, and when this returns there was the last call.
+ * From then on senza logs nowhere. Within `on_log`, or a callback of a subscription, this does not wait for that.
+ *
+ * SENZA_CLOSED where there is nothing to end. Thread-safe.
+ */
+senza_code senza_log_close(void);
 
 /**
  * Gives a batch's memory back and sets it to all zeros; one of all zeros is fine.

@@ -539,21 +539,3 @@ pub unsafe extern "C" fn senza_node_comparison(node: senza_node, comparison: *mu
         Ok(())
     })
 }
-
-/// Has what senza logs written to standard error from now on: `filter` is a level, "error", "warn", "info", "debug" or
-/// "trace", or tracing's directives ("warn,senza_mesh=debug"). Once per process: SENZA_BUSY the second time, also where
-/// somebody else in the process has taken tracing. Without it, senza logs nowhere. Thread-safe.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn senza_log_to_stderr(filter: senza_str) -> senza_code {
-    border::enter(|| {
-        // SAFETY: the header's rule of pointers.
-        let filter = unsafe { border::text(filter, PATH_MAX, "filter") }?;
-        let filter = tracing_subscriber::EnvFilter::try_new(filter)
-            .map_err(|error| refuse(senza_code::SENZA_ARGUMENT, format!("filter: {error}")))?;
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .try_init()
-            .map_err(|error| refuse(senza_code::SENZA_BUSY, error.to_string()))
-    })
-}

@@ -159,6 +159,11 @@ static void on_items(void *user, const senza_item *items, size_t count) {
     if (items[at].series->sensor.data[items[at].series->sensor.length] != '\0') abort();
 }
 
+static void on_log(void *user, const senza_log_line *line) {
+  (void)user;
+  if (line->target.data[line->target.length] != '\0' || line->message.data[line->message.length] != '\0') abort();
+}
+
 static int32_t never_known(void *user, senza_str sensor, senza_name *name) {
   (void)user;
   (void)sensor;
@@ -196,7 +201,10 @@ static senza_code call(struct thread *t) {
       senza_node made = {next(t) | 1};
       return made.id == node.id || made.id == other.id ? SENZA_OK : senza_node_stop(made);
     }
-    case 2: return senza_node_check(any_node(t));
+    case 2:
+      if (one_in(t, 8)) return senza_log_close();
+      if (one_in(t, 8)) return senza_log_to(any_text(t), one_in(t, 2) ? NULL : on_log, NULL);
+      return senza_node_check(any_node(t));
     case 3: return senza_node_listening(any_node(t), POINTER(senza_texts, &t->texts));
     case 4: return senza_node_mode(any_node(t), POINTER(uint32_t, (uint32_t *)number));
     case 5: return senza_node_switch(any_node(t), (uint32_t)(3 + below(t, 100)), (uint32_t *)number);

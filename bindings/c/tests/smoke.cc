@@ -163,6 +163,44 @@ void handles_may_be_closed_while_others_use_them() {
   CHECK(wrong == 0 && unexpected == 0);
 }
 
+void lines_of_the_log_are_given_out() {
+  struct Log {
+    senza_node node SENZA_ZERO;
+    std::atomic<int> left{0}, came_back{0}, calls{0};
+    std::atomic<senza_code> switched{SENZA_BUSY};
+  };
+  static Log log;
+  const auto on_log = [](void *user, const senza_log_line *line) {
+    auto *log = static_cast<Log *>(user);
+    const auto message = view(line->message), target = view(line->target);
+    log->calls++;
+    if (line->level != SENZA_LOG_INFO || target.find("senza_mesh") != 0 || line->time_us < 1600000000000000) return;
+    log->left += message == "mode switched from=\"cluster\" to=\"local\"";
+    log->came_back += message == "mode switched from=\"local\" to=\"cluster\"";
+    // What is logged within a call is not given out again.
+    if (log->left == 1 && log->switched == SENZA_BUSY)
+      log->switched = senza_node_switch(log->node, SENZA_CLUSTER, nullptr);
+  };
+  CODE(SENZA_CLOSED, senza_log_close());
+  CODE(SENZA_NULL, senza_log_to(str("info"), nullptr, nullptr));
+  CODE(SENZA_ARGUMENT, senza_log_to(str("====="), on_log, &log));
+  SAYS("filter: ");
+  OK(senza_log_to(str("off,senza_mesh=info"), on_log, &log));
+  CODE(SENZA_BUSY, senza_log_to(str("info"), on_log, &log));
+  CODE(SENZA_BUSY, senza_log_to_stderr(str("off")));
+  OK(start_node("c", a->handle, &log.node));
+  OK(senza_node_switch(log.node, SENZA_LOCAL, nullptr));
+  WAIT(log.switched == SENZA_OK);
+  OK(senza_node_switch(log.node, SENZA_LOCAL, nullptr));
+  OK(senza_log_close());
+  CHECK(log.left == 2 && log.came_back == 0);
+  const int calls = log.calls;
+  OK(senza_node_stop(log.node));
+  CHECK(log.calls == calls);
+  CODE(SENZA_CLOSED, senza_log_close());
+  SAYS("the log was closed");
+}
+
 }  // namespace
 
 int main() {
@@ -181,5 +219,6 @@ int main() {
   RUN(messages_are_each_threads_own);
   RUN(a_lambda_is_called_and_may_stop_the_node);
   RUN(handles_may_be_closed_while_others_use_them);
+  RUN(lines_of_the_log_are_given_out);
   return end_tests("smoke.cc");
 }
