@@ -428,6 +428,36 @@ typedef enum {
 } senza_start;
 
 /**
+ * A part of a reading's way.
+ */
+typedef enum {
+  /**
+   * From the device's time to the owner's table: the device's clock and its queue are in it.
+   */
+  SENZA_HOP_SOURCE = 0,
+  /**
+   * From the owner's table until a frame to another node was sent.
+   */
+  SENZA_HOP_OWNER = 1,
+  /**
+   * From the owner's sending until the frame was taken in.
+   */
+  SENZA_HOP_LINK = 2,
+  /**
+   * In the queue of a reader.
+   */
+  SENZA_HOP_QUEUE = 3,
+  /**
+   * From the table to a reader on the same node.
+   */
+  SENZA_HOP_LOCAL = 4,
+  /**
+   * From the owner's table to a reader on another node.
+   */
+  SENZA_HOP_REMOTE = 5,
+} senza_hop;
+
+/**
  * How grave what was logged is.
  */
 typedef enum {
@@ -1361,6 +1391,119 @@ typedef struct {
 } senza_event_batch;
 
 /**
+ * Latencies of one bucket of a histogram.
+ */
+typedef struct {
+  /**
+   * The longest that it counts, microseconds; the shortest is above the bucket before.
+   */
+  uint64_t up_to_us;
+  /**
+   * How many readings took so long.
+   */
+  uint64_t readings;
+} senza_bucket;
+
+/**
+ * How long one part of the way took, as a node saw it. Microseconds, within one per cent; an hour is the most.
+ */
+typedef struct {
+  /**
+   * A senza_hop.
+   */
+  uint32_t hop;
+  /**
+   * 0.
+   */
+  uint32_t reserved;
+  /**
+   * Of SENZA_HOP_OWNER and SENZA_HOP_LINK the other node, else empty.
+   */
+  senza_str node;
+  /**
+   * How many readings took it.
+   */
+  uint64_t readings;
+  /**
+   * How many others arrived before they were sent, by the clocks and what is known of them: no latency.
+   */
+  uint64_t impossible;
+  /**
+   * Half of the readings took at most so long.
+   */
+  uint64_t p50_us;
+  /**
+   * 90 of 100.
+   */
+  uint64_t p90_us;
+  /**
+   * 99 of 100.
+   */
+  uint64_t p99_us;
+  /**
+   * 999 of 1,000.
+   */
+  uint64_t p999_us;
+  /**
+   * All.
+   */
+  uint64_t max_us;
+  /**
+   * The histogram: buckets that are not empty, shortest first. They add up over nodes, and of two answers the
+   * difference is what came between.
+   */
+  const senza_bucket *buckets;
+  /**
+   * How many.
+   */
+  size_t buckets_count;
+} senza_latency;
+
+/**
+ * By how much another node's clock differs from this one's. Latencies that cross clocks are corrected by it.
+ */
+typedef struct {
+  /**
+   * The other node.
+   */
+  senza_str node;
+  /**
+   * Its clock less this one's, microseconds.
+   */
+  int64_t offset_us;
+  /**
+   * The estimate is off by so much at most.
+   */
+  int64_t error_us;
+} senza_clock;
+
+/**
+ * Latencies and clocks. Begin with all zeros (SENZA_ZERO); give their memory back by senza_latencies_free().
+ */
+typedef struct {
+  /**
+   * The first.
+   */
+  const senza_latency *items;
+  /**
+   * How many.
+   */
+  size_t count;
+  /**
+   * The first clock, of the nodes that are up and whose clock is known.
+   */
+  const senza_clock *clocks;
+  /**
+   * How many.
+   */
+  size_t clocks_count;
+  /**
+   * Where they lie.
+   */
+  senza_memory memory;
+} senza_latencies;
+
+/**
  * One line of the log.
  */
 typedef struct {
@@ -1785,6 +1928,17 @@ senza_code senza_heals(senza_node node, senza_event_batch *batch);
  * Gives the memory of events back and sets them to all zeros; those of all zeros are fine. Thread-safe.
  */
 senza_code senza_event_batch_free(senza_event_batch *batch);
+
+/**
+ * How long readings took, hop by hop: those of this node's links, and those that its readers took. Counts since the
+ * node started, of a link since it was opened; always on. Thread-safe; the answer is for one thread at a time.
+ */
+senza_code senza_node_latencies(senza_node node, senza_latencies *latencies);
+
+/**
+ * Gives the memory of latencies back and sets them to all zeros; those of all zeros are fine. Thread-safe.
+ */
+senza_code senza_latencies_free(senza_latencies *latencies);
 
 /**
  * Has what senza logs written to standard error from now on: `filter` is a level, "error", "warn", "info", "debug" or

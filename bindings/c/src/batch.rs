@@ -191,6 +191,9 @@ pub(crate) struct Pile {
     pub(crate) events: Vec<crate::events::senza_event>,
     pub(crate) heals: Arena<crate::events::senza_heal>,
     pub(crate) settled: Arena<crate::events::senza_settled>,
+    pub(crate) latencies: Vec<crate::latency::senza_latency>,
+    pub(crate) clocks: Vec<crate::latency::senza_clock>,
+    pub(crate) buckets: Arena<crate::latency::senza_bucket>,
     pub(crate) strings: Vec<senza_str>,
     /// Where a listing goes on.
     pub(crate) cursor: Option<senza::Cursor>,
@@ -213,6 +216,9 @@ impl Default for Pile {
             events: Vec::new(),
             heals: Arena::new(1),
             settled: Arena::new(1),
+            latencies: Vec::new(),
+            clocks: Vec::new(),
+            buckets: Arena::new(BLOCK),
             strings: Vec::new(),
             cursor: None,
             copied: Vec::new(),
@@ -229,10 +235,13 @@ impl Pile {
         self.series.clear();
         self.heals.clear();
         self.settled.clear();
+        self.buckets.clear();
         clear(&mut self.items);
         clear(&mut self.listed);
         clear(&mut self.nodes);
         clear(&mut self.events);
+        clear(&mut self.latencies);
+        clear(&mut self.clocks);
         clear(&mut self.strings);
         self.filling += 1;
     }

@@ -7,7 +7,8 @@
 //! - `handles`: numbers for what lives on this side.
 //! - `text`, `value`, `contract`: what goes in and out.
 //! - `batch`: the memory of answers.
-//! - `node`, `sensors`, `put`, `directory`, `history`, `subscriptions`, `events`, `log`: the functions.
+//! - `node`, `sensors`, `put`, `directory`, `history`, `subscriptions`, `events`, `latency`,
+//!   `log`: the functions.
 
 #![allow(non_camel_case_types, reason = "the names are C's")]
 #![allow(clippy::missing_safety_doc, reason = "the header says it once, for all functions")]
@@ -35,6 +36,8 @@ mod subscriptions;
 
 mod events;
 
+mod latency;
+
 mod log;
 
 mod batch;
@@ -48,6 +51,7 @@ pub use directory::*;
 pub use error::*;
 pub use events::*;
 pub use history::*;
+pub use latency::*;
 pub use log::*;
 pub use node::*;
 pub use put::*;

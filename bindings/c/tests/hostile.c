@@ -33,6 +33,7 @@ struct thread {
   senza_texts texts;
   senza_node_views nodes;
   senza_event_batch events;
+  senza_latencies latencies;
   senza_point points[POINTS];
   senza_named_point named[POINTS];
   senza_attribute attributes[POINTS];
@@ -289,7 +290,9 @@ static senza_code call(struct thread *t) {
       return senza_history(any_node(t), any_text(t), any_text(t), (uint32_t)next(t), POINTER(senza_batch, &t->batch));
     }
     case 29: return senza_sensors(any_node(t), &filter, any_count(t, 1000), POINTER(senza_page, &t->page));
-    case 30: return senza_nodes(any_node(t), POINTER(senza_node_views, &t->nodes));
+    case 30:
+      if (one_in(t, 4)) return senza_node_latencies(any_node(t), POINTER(senza_latencies, &t->latencies));
+      return senza_nodes(any_node(t), POINTER(senza_node_views, &t->nodes));
     case 31:
     case 32:
       code = senza_subscribe(any_node(t), POINTER(senza_filter, &filter), POINTER(senza_contract, &contract),
@@ -349,6 +352,7 @@ static int run(void *argument) {
   senza_texts_free(&t->texts);
   senza_node_views_free(&t->nodes);
   senza_event_batch_free(&t->events);
+  senza_latencies_free(&t->latencies);
   free(t);
   return 0;
 }

@@ -561,6 +561,78 @@ static void a_heal_says_what_it_settled(void) {
   CODE(SENZA_CLOSED, senza_heals(c, &told));
 }
 
+/* What a node saw of a hop, that to or from another node where one is named; NULL where nothing. */
+static const senza_latency *latency_of(senza_node node, uint32_t hop, const char *other, senza_latencies *latencies) {
+  if (senza_node_latencies(node, latencies) != SENZA_OK) return NULL;
+  for (size_t at = 0; at < latencies->count; at++) {
+    const senza_latency *latency = &latencies->items[at];
+    if (latency->hop == hop && latency->readings > 0 && is_text(latency->node, other)) return latency;
+  }
+  return NULL;
+}
+
+/* How far off a node's estimate of another's clock is at most; -1 where it has none. */
+static int64_t clock_error_of(senza_node node, const char *other, senza_latencies *latencies) {
+  if (senza_node_latencies(node, latencies) != SENZA_OK) return -1;
+  for (size_t at = 0; at < latencies->clocks_count; at++)
+    if (is_text(latencies->clocks[at].node, other)) return latencies->clocks[at].error_us;
+  return -1;
+}
+
+static void latencies_are_told_hop_by_hop(void) {
+  enum { READINGS = 100 };
+  senza_node c;
+  senza_sensor sensor;
+  senza_subscription here, there;
+  senza_batch batch = SENZA_ZERO;
+  senza_latencies latencies = SENZA_ZERO;
+  senza_str id = senza_s("timed");
+  senza_filter filter = only(&id);
+  OK(start_node("c", a, &c));
+  OK(senza_sensor_register(c, id, NULL, &sensor));
+  OK(senza_node_latencies(c, &latencies));
+  CHECK(latencies.count >= 4 && latency_of(c, SENZA_HOP_LOCAL, "", &latencies) == NULL);
+  WAIT(place_of(a, "timed") == SENZA_THERE);
+  OK(senza_subscribe(c, &filter, NULL, &here));
+  OK(senza_subscribe(a, &filter, NULL, &there));
+  senza_attribute attribute;
+  OK(senza_sensor_attribute(sensor, senza_s("x"), &attribute));
+  for (int number = 0; number < READINGS; number++) OK(senza_put(attribute, senza_i64(number), SENZA_NOW, NULL));
+  for (size_t taken = 0; taken < READINGS; taken += batch.count)
+    OK(senza_subscription_poll(here, 0, limit_ms(), &batch));
+  const uint32_t hops[] = {SENZA_HOP_SOURCE, SENZA_HOP_QUEUE, SENZA_HOP_LOCAL};
+  for (int at = 0; at < 3; at++) {
+    const senza_latency *latency = latency_of(c, hops[at], "", &latencies);
+    CHECK(latency != NULL && latency->readings == READINGS && latency->impossible == 0);
+    CHECK(latency->p50_us <= latency->p90_us && latency->p90_us <= latency->p99_us);
+    CHECK(latency->p99_us <= latency->p999_us && latency->p999_us <= latency->max_us && latency->buckets_count > 0);
+    uint64_t readings = 0;
+    for (size_t of = 0; of < latency->buckets_count; of++) {
+      CHECK(of == 0 || latency->buckets[of].up_to_us > latency->buckets[of - 1].up_to_us);
+      readings += latency->buckets[of].readings;
+    }
+    CHECK(readings == READINGS && latency->buckets[latency->buckets_count - 1].up_to_us >= latency->p999_us);
+  }
+  /* Across the link, and the clocks: whatever of it a has been sent. */
+  for (int number = 0; latency_of(a, SENZA_HOP_REMOTE, "", &latencies) == NULL; number++) {
+    CHECK(number < 1000);
+    OK(senza_put(attribute, senza_i64(number), SENZA_NOW, NULL));
+    senza_subscription_poll(there, 0, 100, &batch);
+  }
+  CHECK(latency_of(a, SENZA_HOP_LINK, "c", &latencies) != NULL);
+  WAIT(latency_of(c, SENZA_HOP_OWNER, "a", &latencies) != NULL);
+  WAIT(clock_error_of(c, "a", &latencies) >= 0);
+  OK(senza_latencies_free(&latencies));
+  CHECK(latencies.items == NULL && latencies.clocks_count == 0);
+  OK(senza_latencies_free(&latencies));
+  OK(senza_batch_free(&batch));
+  OK(senza_subscription_close(here));
+  OK(senza_subscription_close(there));
+  OK(senza_sensor_close(sensor));
+  OK(senza_node_stop(c));
+  CODE(SENZA_CLOSED, senza_node_latencies(c, &latencies));
+}
+
 static void a_device_hears_what_is_wanted_of_it(void) {
   senza_sensor sensor;
   senza_attribute attribute;
@@ -742,6 +814,7 @@ int main(void) {
   RUN(listings_are_complete_and_say_so);
   RUN(what_happens_is_told_in_order);
   RUN(a_heal_says_what_it_settled);
+  RUN(latencies_are_told_hop_by_hop);
   RUN(a_device_hears_what_is_wanted_of_it);
   RUN(modes_are_switched_and_another_registry_compared);
   RUN(what_outlives_its_node_is_told);
