@@ -167,6 +167,28 @@ fn history_is_the_same_on_every_node() {
 }
 
 #[test]
+fn an_answer_that_is_too_long_for_a_message_has_the_newest() {
+    let mut config = Config::loopback(NodeName::new("a").unwrap());
+    config.table.history_max = 100_000;
+    let a = Node::start(config).unwrap();
+    let b = start("b", &[&a]);
+    let held = a.register(&sensor("s")).unwrap();
+    for number in 0..70_000 {
+        held.put_at("many", Value::I64(number), number).unwrap();
+    }
+    for number in 0..100 {
+        held.put_at("large", Value::Bytes(vec![0; 65_536].into()), number).unwrap();
+    }
+    wait_for("b sees it", || owner(&b, "s"));
+    let seqs = |attribute: &str| {
+        let attribute = senza::AttributeId::new(attribute).unwrap();
+        let readings = b.history(&SensorId::new("s").unwrap(), &attribute, 70_000).unwrap().unwrap();
+        (readings.first().unwrap().seq, readings.last().unwrap().seq)
+    };
+    assert_eq!((seqs("many"), seqs("large")), ((4_466, 70_000), (38, 100)));
+}
+
+#[test]
 fn a_subscription_is_read_in_parts_and_closed_by_another_thread() {
     let a = start("a", &[]);
     let held = a.register(&sensor("s")).unwrap();

@@ -179,7 +179,8 @@ impl Node {
         self.ask(Question { sensor, attribute, from: i64::MIN, to: i64::MAX, last }, ANSWER)
     }
 
-    /// The same within a span of time, and for as long as the caller waits.
+    /// The same within a span of time, and for as long as the caller waits. Another node's answer is one message: the
+    /// newest 65,535 readings at most, and 4 MiB.
     ///
     /// # Errors
     /// [`Error::NotFound`] where nobody owns the sensor; `None` where its owner did not answer in time.

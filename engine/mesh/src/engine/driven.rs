@@ -9,10 +9,12 @@ use senza_core::codec::{Message, Question};
 use senza_core::directory::{Change, Listed, Owner};
 use senza_core::fanout::{SubscriptionId, Wanted, Watchers};
 use senza_core::fault::Fault;
-use senza_core::frame::{DeliveryWriter, Dictionary};
+use senza_core::frame::{DeliveryWriter, Dictionary, ROWS_MAX};
 use senza_core::history::Sample;
 use senza_core::reading::EndReason;
-use senza_core::{Delivery, Epoch, Life, Micros, NodeName, Result, SensorId, Seq, Series, codec, fault, frame};
+use senza_core::{
+    Delivery, Epoch, Life, Micros, NodeName, Reading, Result, SensorId, Seq, Series, codec, fault, frame,
+};
 
 use super::losses::FLAPPING_LOSSES;
 use super::mode::Mode;
@@ -30,6 +32,16 @@ const RELIEVING_US: Micros = 200;
 /// A frame has to be taken by a thread that may wait.
 #[derive(Debug)]
 pub struct Busy;
+
+/// How many readings of an answer one message holds, the newest: they are asked for.
+fn fitting(readings: &[Reading]) -> usize {
+    let mut bytes = 0;
+    let fits = |reading: &&Reading| {
+        bytes += 24 + reading.value.bytes_beside();
+        bytes <= MESSAGE_MAX / 2
+    };
+    readings.iter().rev().take(ROWS_MAX - 1).take_while(fits).count()
+}
 
 impl Engine {
     /// Has `wake` called whenever a [`tick`](Self::tick) is wanted soon. It must return at once.
@@ -274,12 +286,14 @@ impl Engine {
     }
 
     pub(super) fn answer_to(&self, from: &NodeName, id: u64, question: &Question) {
-        let readings: Vec<Delivery> = self.answer(question).into_iter().map(Delivery::Reading).collect();
+        let mut readings = self.answer(question);
+        let readings = readings.split_off(readings.len() - fitting(&readings));
+        let readings: Vec<Delivery> = readings.into_iter().map(Delivery::Reading).collect();
         let mut message = Vec::new();
         codec::begin(codec::KIND_ANSWER, self.me.incarnation, &mut message);
         message.extend_from_slice(&id.to_le_bytes());
         if !readings.is_empty() {
-            DeliveryWriter::default().write(&readings, MESSAGE_MAX / 2, &mut message);
+            DeliveryWriter::default().write(&readings, usize::MAX, &mut message);
         }
         self.transport.send(from, Class::Bulk, Bytes::from(message));
     }
