@@ -418,11 +418,13 @@ typedef enum {
    */
   SENZA_START_LATEST = 1,
   /**
-   * With the newest `start_last` readings of every series that are kept, then live.
+   * With the newest `start_last` readings of every series that are kept, then live; of another node's series with
+   * 4,096 at most.
    */
   SENZA_START_LAST = 2,
   /**
-   * With the readings of every series that are kept since `start_since_us`, then live.
+   * With the readings of every series that are kept since `start_since_us`, then live; of another node's series with
+   * the newest 4,096 at most.
    */
   SENZA_START_SINCE = 3,
 } senza_start;
@@ -1823,6 +1825,9 @@ senza_code senza_node_views_free(senza_node_views *nodes);
  * The readings of an attribute within `range`, oldest first, of any sensor of the cluster: another node's are asked of
  * their owner, which keeps `history_max` of each attribute (senza_config). `range` may be NULL: all that are kept. By
  * the time when they were read, both ends included. Blocks until the owner answered, then SENZA_TIMEOUT.
+ *
+ * Another node answers by one message: the newest 65,535 at most, and 4 MiB. Older ones are asked for by another call,
+ * with `until_us` before the first item's.
  *
  * SENZA_NOT_FOUND where nobody owns the sensor, SENZA_ARGUMENT for a range that breaks its rule, which is named; no
  * items where it has no such readings. Thread-safe; a batch is for one thread at a time.

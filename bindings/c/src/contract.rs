@@ -52,9 +52,11 @@ pub enum senza_start {
     SENZA_START_LIVE = 0,
     /// With the latest reading of every series, then live, without a gap or a duplicate between.
     SENZA_START_LATEST = 1,
-    /// With the newest `start_last` readings of every series that are kept, then live.
+    /// With the newest `start_last` readings of every series that are kept, then live; of another node's series with
+    /// 4,096 at most.
     SENZA_START_LAST = 2,
-    /// With the readings of every series that are kept since `start_since_us`, then live.
+    /// With the readings of every series that are kept since `start_since_us`, then live; of another node's series with
+    /// the newest 4,096 at most.
     SENZA_START_SINCE = 3,
 }
 
