@@ -97,8 +97,7 @@ impl SensorHandle {
     /// # Errors
     /// `Full` beyond [`FOLLOWED_MAX`](crate::engine::FOLLOWED_MAX).
     pub fn demands(&self) -> Result<Demands> {
-        let (id, latest) = self.engine.follow(&self.sensor)?;
-        Ok(Demands { engine: self.engine.clone(), id, latest })
+        Demands::follow(&self.engine, &self.sensor, self.epoch)
     }
 
     /// One reading for [`Engine::put_many`], which takes points of many sensors at once.
@@ -129,6 +128,21 @@ pub struct Demands {
 }
 
 impl Demands {
+    /// Follows the demand of a sensor under a claim of this node, whoever registered it; see [`SensorHandle::demands`].
+    ///
+    /// # Errors
+    /// As [`SensorHandle::demands`].
+    pub fn follow(engine: &Arc<Engine>, sensor: &SensorId, epoch: Epoch) -> Result<Self> {
+        let (id, latest) = engine.follow(sensor, epoch)?;
+        Ok(Self { engine: engine.clone(), id, latest })
+    }
+
+    /// Whether the claim stands no more: the sensor was unregistered, or another node took it over. Whoever was
+    /// [polled](Stream::poll_next) is woken for that too.
+    pub fn is_over(&self) -> bool {
+        self.latest.is_over()
+    }
+
     /// The demand, where it is another than was told before, the first time in any case; `Some(None)` is a sensor that
     /// nobody watches. Waits up to `timeout` for a change, blocking the thread.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Option<Option<Want>> {

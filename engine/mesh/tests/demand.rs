@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_core::Stream;
 use senza_core::subscription::{Contract, Pace, Want};
 use senza_core::{Filter, SensorId, Value};
-use senza_mesh::handle::{Demands, Subscriber};
+use senza_mesh::handle::{Demands, SensorHandle, Subscriber};
 use senza_mesh::sim::Cluster;
 
 /// Virtual time in which a change is known to all that need it.
@@ -217,4 +217,34 @@ fn a_task_is_woken_by_a_change_and_by_nothing_else() {
     let _every = watch(&cluster, "a", &sensor("s"), Want::EVERY);
     cluster.run_for(SOON);
     assert_eq!((woken.0.load(Ordering::Relaxed), poll()), (1, Poll::Ready(Some(Some(Want::EVERY)))));
+}
+
+#[test]
+fn a_follower_is_told_that_its_claim_is_over_though_nobody_watched() {
+    let mut cluster = Cluster::seed(9).nodes(2);
+    let follow = |handle: &SensorHandle| {
+        let mut demands = handle.demands().unwrap();
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        assert_eq!(Pin::new(&mut demands).poll_next(&mut context), Poll::Ready(Some(None)));
+        assert_eq!(Pin::new(&mut demands).poll_next(&mut context), Poll::Pending);
+        (demands, woken)
+    };
+    let [moved, ended] = ["moved", "ended"].map(|id| cluster.register("a", id));
+    cluster.settle();
+    let followed = [&moved, &ended].map(follow);
+    cluster.run_for(SOON);
+    for (demands, woken) in &followed {
+        assert_eq!((demands.is_over(), woken.0.load(Ordering::Relaxed)), (false, 0));
+    }
+    let _there = cluster.register("b", "moved");
+    drop(ended);
+    // Another claim of this node's is not the one that was followed.
+    let _again = cluster.register("a", "ended");
+    cluster.run_for(SOON);
+    for (demands, woken) in &followed {
+        assert_eq!((demands.is_over(), woken.0.load(Ordering::Relaxed)), (true, 1));
+    }
+    assert!(moved.demands().unwrap().is_over(), "it was over before");
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use senza_core::subscription::Want;
-use senza_core::{Error, Result, SensorId};
+use senza_core::{Epoch, Error, Result, SensorId};
 
 /// Sensors whose demand is followed on one node.
 pub const FOLLOWED_MAX: usize = 1_000_000;
@@ -46,6 +46,7 @@ struct List {
 
 struct Follower {
     sensor: SensorId,
+    epoch: Epoch,
     latest: Arc<Latest>,
 }
 
@@ -61,7 +62,16 @@ struct State {
     now: Option<Want>,
     /// `None` before the first.
     told: Option<Option<Want>>,
+    /// The claim that was followed stands no more.
+    over: bool,
     waker: Option<Waker>,
+}
+
+/// What a look at a claim finds.
+pub(super) struct Seen {
+    pub(super) demand: Option<Want>,
+    /// It stands no more.
+    pub(super) over: bool,
 }
 
 // === impl Followers ===
@@ -77,11 +87,12 @@ impl Followers {
         self.any() && self.attributes.swap(attributes, Ordering::AcqRel) != attributes
     }
 
-    /// Follows a sensor. `demand` looks it up, after whatever changes from now on will be noted.
+    /// Follows a sensor under a claim. `see` looks at it, after whatever changes from now on will be noted.
     pub(super) fn add(
         &self,
         sensor: SensorId,
-        demand: impl FnOnce() -> Option<Want>,
+        epoch: Epoch,
+        see: impl FnOnce(&SensorId, Epoch) -> Seen,
     ) -> Result<(FollowerId, Arc<Latest>)> {
         let mut list = self.list.lock();
         if list.by_id.len() >= FOLLOWED_MAX {
@@ -90,10 +101,10 @@ impl Followers {
         self.count.fetch_add(1, Ordering::AcqRel);
         // Whoever changes something from here on sees the count, or what it changed is seen here.
         std::sync::atomic::fence(Ordering::SeqCst);
-        let latest = Arc::new(Latest::new(demand()));
+        let latest = Arc::new(Latest::new(see(&sensor, epoch)));
         let id = FollowerId(list.next);
         list.next += 1;
-        list.by_id.insert(id, Follower { sensor, latest: latest.clone() });
+        list.by_id.insert(id, Follower { sensor, epoch, latest: latest.clone() });
         Ok((id, latest))
     }
 
@@ -105,7 +116,7 @@ impl Followers {
 
     /// Looks at some of the followed sensors where something may have changed, and tells what did. Answers whether more
     /// are to be looked at.
-    pub(super) fn look(&self, demand: impl Fn(&SensorId) -> Option<Want>) -> bool {
+    pub(super) fn look(&self, see: impl Fn(&SensorId, Epoch) -> Seen) -> bool {
         let mut list = self.list.lock();
         if self.differ.swap(false, Ordering::AcqRel) {
             // All from here on, the ones looked at just now last: none is forgotten where changes never end.
@@ -118,7 +129,7 @@ impl Followers {
         let cyclic = list.by_id.range((after, Bound::Unbounded)).chain(&list.by_id);
         for (id, follower) in cyclic.take(looked) {
             at = Some(*id);
-            wakers.extend(follower.latest.tell(demand(&follower.sensor)));
+            wakers.extend(follower.latest.tell(&see(&follower.sensor, follower.epoch)));
         }
         list.at = at;
         list.left -= looked;
@@ -133,19 +144,26 @@ impl Followers {
 // === impl Latest ===
 
 impl Latest {
-    fn new(now: Option<Want>) -> Self {
-        Self { state: Mutex::new(State { now, told: None, waker: None }), ready: Condvar::new() }
+    fn new(seen: Seen) -> Self {
+        let state = State { now: seen.demand, told: None, over: seen.over, waker: None };
+        Self { state: Mutex::new(state), ready: Condvar::new() }
     }
 
-    /// Takes the demand as it is now. Answers who waits for another than it was told.
-    fn tell(&self, now: Option<Want>) -> Option<Waker> {
+    /// Takes the demand as it is now. Answers who waits for another than it was told, or for the end.
+    fn tell(&self, seen: &Seen) -> Option<Waker> {
         let mut state = self.state.lock();
-        state.now = now;
-        if state.told == Some(now) {
+        state.now = seen.demand;
+        let ends = seen.over && !state.over;
+        state.over |= seen.over;
+        if state.told == Some(state.now) && !ends {
             return None;
         }
         self.ready.notify_all();
         state.waker.take()
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.lock().over
     }
 
     /// The demand, where it is another than was told last; waits for one up to `timeout`, blocking the thread.

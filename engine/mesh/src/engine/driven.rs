@@ -75,7 +75,7 @@ impl Engine {
     pub fn tick(&self) -> Micros {
         let next = self.tick_ownership();
         // After the effects: a node that is down takes its watchers with it.
-        let more = self.followers.any() && self.followers.look(|sensor| self.demand(sensor.as_str()));
+        let more = self.followers.any() && self.followers.look(|sensor, epoch| self.see(sensor, epoch));
         if more { self.clock.steady() } else { next }
     }
 
@@ -356,13 +356,13 @@ impl Engine {
     pub(super) fn lose(&self, sensor: &SensorId, epoch: Epoch, winner: &Owner) {
         let _stripe = self.stripe(sensor.as_str());
         self.table.remove_with(sensor.as_str(), epoch, tell_end(EndReason::Moved));
-        self.demands_may_differ();
         if self.directory.release(sensor.as_str(), epoch, &mut |change| self.changed(&change)) {
             count(&self.counters.lost);
             tracing::info!(%sensor, winner = %winner.life.node, "sensor moved to another node");
             self.wake_for(&self.dirty);
             self.remember_loss(sensor, epoch, &winner.life.node);
         }
+        self.demands_may_differ();
     }
 
     pub(super) fn remember_loss(&self, sensor: &SensorId, epoch: Epoch, winner: &NodeName) {

@@ -7,9 +7,9 @@ use senza_core::fanout::{SubscriptionId, Wanted, Watchers};
 use senza_core::history::Sample;
 use senza_core::row::Row;
 use senza_core::subscription::{Contract, Start, Subscription, Want};
-use senza_core::{Filter, Micros, NodeName, Result, SensorId, Seq, Series};
+use senza_core::{Epoch, Filter, Micros, NodeName, Result, SensorId, Seq, Series};
 
-use super::demand::{FollowerId, Latest};
+use super::demand::{FollowerId, Latest, Seen};
 use super::{Account, Engine, VisitSeries};
 impl Engine {
     /// Subscribes to what matches, on every node, sensors that come later included. The queue answers the revised
@@ -141,8 +141,14 @@ impl Engine {
     }
 
     /// Follows the demand of a sensor of this node; see [`SensorHandle::demands`](crate::handle::SensorHandle::demands).
-    pub(crate) fn follow(&self, sensor: &SensorId) -> Result<(FollowerId, Arc<Latest>)> {
-        self.followers.add(sensor.clone(), || self.demand(sensor.as_str()))
+    pub(crate) fn follow(&self, sensor: &SensorId, epoch: Epoch) -> Result<(FollowerId, Arc<Latest>)> {
+        self.followers.add(sensor.clone(), epoch, |sensor, epoch| self.see(sensor, epoch))
+    }
+
+    /// What is wanted of a sensor, and whether a claim to it is over.
+    pub(super) fn see(&self, sensor: &SensorId, epoch: Epoch) -> Seen {
+        let stands = self.locate(sensor.as_str()).is_some_and(|found| found.life == 0 && found.epoch == epoch);
+        Seen { demand: self.demand(sensor.as_str()), over: !stands }
     }
 
     pub(crate) fn unfollow(&self, id: FollowerId) {
