@@ -22,7 +22,7 @@ defmodule Senza do
   What is refused is `{:error, %Senza.Error{}}`; a term that no caller can mean raises an `ArgumentError`.
   """
 
-  alias Senza.{Contract, Error, Filter, Native, Reading, Sensor, Server}
+  alias Senza.{Contract, Error, Feed, Filter, Native, Reading, Sensor, Server}
 
   @typedoc "A node of this VM: the name that it was started with, or its reference."
   @type node_name :: atom | reference
@@ -58,8 +58,6 @@ defmodule Senza do
 
   # Readings that a normal scheduler takes in one call, and hands out.
   @few 256
-  # What a process that unsubscribes waits for at most: the courier has other messages to send first.
-  @close_ms 5_000
 
   # === a node ===
 
@@ -432,12 +430,7 @@ defmodule Senza do
 
   @doc "The same on a node of another name."
   @spec subscribe(node_name, Filter.t(), keyword) :: {:ok, feed} | {:error, Error.t()}
-  def subscribe(node, filter, options) do
-    {flow, contract} = Keyword.split(options, [:window, :batch_max, :format, :to])
-    {to, batch_max, window, format} = flow!(flow, 1_024)
-    filter = Filter.raw!(filter)
-    ref(node) |> Native.subscribe(filter, Contract.raw!(contract), to, {batch_max, window, format}) |> checked()
-  end
+  def subscribe(node, filter, options), do: Feed.subscribe(ref(node), filter, options)
 
   @doc """
   Tells the calling process what happens to sensors and nodes from now on, in order per sensor.
@@ -454,27 +447,7 @@ defmodule Senza do
   @spec listen(node_name | keyword, keyword) :: {:ok, feed} | {:error, Error.t()}
   def listen(node \\ __MODULE__, options \\ [])
   def listen(options, []) when is_list(options), do: listen(__MODULE__, options)
-
-  def listen(node, options) do
-    {to, batch_max, window, _format} = flow!(options, 1_024)
-    ref(node) |> Native.listen(to, batch_max, window) |> checked()
-  end
-
-  defp flow!(options, batch_max) do
-    options = Keyword.validate!(options, to: self(), batch_max: batch_max, window: 4, format: :tuple)
-    {to, format} = {options[:to], options[:format]}
-
-    unless is_pid(to) and Kernel.node(to) == Kernel.node() do
-      raise ArgumentError, "to must be a pid of a process of this VM, got: #{inspect(to)}"
-    end
-
-    unless format in [:tuple, :struct, :measurement] do
-      raise ArgumentError, "format must be :tuple, :struct or :measurement, got: #{inspect(format)}"
-    end
-
-    batch_max = count!("batch_max", options[:batch_max], 1..65_536)
-    {to, batch_max, count!("window", options[:window], 1..1_024), Atom.to_string(format)}
-  end
+  def listen(node, options), do: Feed.listen(ref(node), options)
 
   @doc "Acknowledges messages of a feed that were worked off: so many more may come."
   @spec ack(feed, pos_integer) :: :ok
@@ -491,64 +464,24 @@ defmodule Senza do
   `:closed` at its end, `:timeout` after so many milliseconds without one.
   """
   @spec next(feed, timeout) :: {:ok, [item] | [event]} | :closed | :timeout
-  def next(feed, timeout \\ 5_000) do
-    receive do
-      {:senza, ^feed, :closed} ->
-        :closed
-
-      {:senza, ^feed, batch} ->
-        ack(feed)
-        {:ok, batch}
-    after
-      timeout -> :timeout
-    end
-  end
+  def next(feed, timeout \\ 5_000), do: Feed.next(feed, timeout)
 
   @doc """
   Ends a feed. Where it is the calling process's own, none of its messages is in the mailbox afterwards.
   """
   @spec unsubscribe(feed) :: :ok
-  def unsubscribe(feed) do
-    case Native.close(feed) do
-      to_come when is_boolean(to_come) -> if Native.receiver(feed) == self(), do: flush(feed, to_come), else: :ok
-      fault -> Error.of(fault)
-    end
-  end
-
-  # The last message, which is no batch, comes for certain where it was not sent yet; else it may have been read before.
-  defp flush(feed, to_come) do
-    receive do
-      {:senza, ^feed, batch} when is_list(batch) -> flush(feed, to_come)
-      {:senza, ^feed, _last} -> :ok
-    after
-      if(to_come, do: @close_ms, else: 0) -> :ok
-    end
-  end
+  def unsubscribe(feed), do: Feed.unsubscribe(feed)
 
   @doc "Other filters for a subscription: what matched before and still does goes on without gap or duplicate."
   @spec change(feed, Filter.t() | [Filter.t()]) :: :ok | {:error, Error.t()}
-  def change(feed, filters) do
-    filters = if is_list(filters) and not Keyword.keyword?(filters), do: filters, else: [filters]
-    feed |> Native.change(Enum.map(filters, &Filter.raw!/1)) |> checked()
-  end
+  def change(feed, filters), do: Feed.change(feed, filters)
 
   @doc """
   What became of every reading offered to a subscription:
   `offered = delivered + conflated + filtered + dropped + queued`.
   """
   @spec ledger(feed) :: %{atom => non_neg_integer}
-  def ledger(feed) do
-    with {offered, delivered, conflated, filtered, dropped, queued} <- feed |> Native.ledger() |> checked() do
-      %{
-        offered: offered,
-        delivered: delivered,
-        conflated: conflated,
-        filtered: filtered,
-        dropped: dropped,
-        queued: queued
-      }
-    end
-  end
+  def ledger(feed), do: Feed.ledger(feed)
 
   # === what comes back ===
 

@@ -1,0 +1,89 @@
+defmodule Senza.Feed do
+  @moduledoc false
+  # What the functions of `Senza` do that open feeds, and work on them.
+
+  alias Senza.{Contract, Error, Filter, Native}
+
+  # What a process that unsubscribes waits for at most: the courier has other messages to send first.
+  @close_ms 5_000
+
+  # === what opens one ===
+
+  def subscribe(ref, filter, options) do
+    {flow, contract} = Keyword.split(options, [:window, :batch_max, :format, :to])
+    {to, batch_max, window, format} = flow!(flow)
+    filter = Filter.raw!(filter)
+    ref |> Native.subscribe(filter, Contract.raw!(contract), to, {batch_max, window, format}) |> Senza.checked()
+  end
+
+  def listen(ref, options) do
+    {to, batch_max, window, _format} = flow!(options)
+    ref |> Native.listen(to, batch_max, window) |> Senza.checked()
+  end
+
+  defp flow!(options) do
+    options = Keyword.validate!(options, to: self(), batch_max: 1_024, window: 4, format: :tuple)
+    format = options[:format]
+
+    unless format in [:tuple, :struct, :measurement] do
+      raise ArgumentError, "format must be :tuple, :struct or :measurement, got: #{inspect(format)}"
+    end
+
+    batch_max = Senza.count!("batch_max", options[:batch_max], 1..65_536)
+    window = Senza.count!("window", options[:window], 1..1_024)
+    {to!(options[:to]), batch_max, window, Atom.to_string(format)}
+  end
+
+  defp to!(to) when is_pid(to) and node(to) == node(), do: to
+  defp to!(to), do: raise(ArgumentError, "to must be a pid of a process of this VM, got: #{inspect(to)}")
+
+  # === what works on one ===
+
+  def next(feed, timeout) do
+    receive do
+      {:senza, ^feed, :closed} ->
+        :closed
+
+      {:senza, ^feed, batch} ->
+        Senza.ack(feed)
+        {:ok, batch}
+    after
+      timeout -> :timeout
+    end
+  end
+
+  def unsubscribe(feed) do
+    case Native.close(feed) do
+      to_come when is_boolean(to_come) -> if Native.receiver(feed) == self(), do: flush(feed, to_come), else: :ok
+      fault -> Error.of(fault)
+    end
+  end
+
+  # The last message, which is no batch, comes for certain where it was not sent yet; else it may have been read before.
+  defp flush(feed, to_come) do
+    receive do
+      {:senza, ^feed, batch} when is_list(batch) -> flush(feed, to_come)
+      {:senza, ^feed, _last} -> :ok
+    after
+      if(to_come, do: @close_ms, else: 0) -> :ok
+    end
+  end
+
+  def change(feed, filters) do
+    filters = if is_list(filters) and not Keyword.keyword?(filters), do: filters, else: [filters]
+    feed |> Native.change(Enum.map(filters, &Filter.raw!/1)) |> Senza.checked()
+  end
+
+  def ledger(feed) do
+    with {offered, delivered, conflated, filtered, dropped, queued} <- feed |> Native.ledger() |> Senza.checked() do
+      %{
+        offered: offered,
+        delivered: delivered,
+        conflated: conflated,
+        filtered: filtered,
+        dropped: dropped,
+        queued: queued
+      }
+    end
+  end
+end
