@@ -28,7 +28,7 @@ defmodule Senza do
   @type node_name :: atom | reference
 
   @typedoc """
-  What sends messages `{:senza, feed, …}` to a process, a subscription or a listener: see `subscribe/3`, `listen/2`.
+  What sends messages `{:senza, feed, …}` to a process: see `subscribe/3`, `listen/2`, `follow_demand/3`.
   """
   @type feed :: reference
 
@@ -220,12 +220,44 @@ defmodule Senza do
 
   @doc "What all subscriptions of the cluster together want of a sensor of this node; `nil` where nobody watches it."
   @spec demand(node_name, String.t()) :: Contract.want() | nil | {:error, Error.t()}
-  def demand(node \\ __MODULE__, id) do
-    case node |> ref() |> Native.demand(id) |> checked() do
-      {pace, _, _, _, _} = raw when is_binary(pace) -> Contract.want(raw)
-      other -> other
-    end
-  end
+  def demand(node \\ __MODULE__, id), do: node |> ref() |> Native.demand(id) |> checked()
+
+  @doc """
+  Tells the calling process what is wanted of a sensor of this node: as it is, and whenever it is another.
+
+  It gets `{:senza, feed, {:demand, sensor, demand}}`, where `demand` is what `demand/2` answers. A demand is a state and
+  no queue: one message is on its way, and after `ack/1` comes what is newest then, where that is another. The last
+  message is `{:senza, feed, :closed}`: the sensor was unregistered, its process ended, another node took it over, the
+  node stopped, or it was ended by `unsubscribe/1`.
+
+      def handle_info({:senza, feed, {:demand, _sensor, demand}}, device) do
+        Senza.ack(feed)
+        {:noreply, MyApp.Device.send_no_more_than(device, demand)}
+      end
+
+  A subscription is to attributes: a device that waits to be watched makes its own first, by `Senza.Sensor.declare/2`.
+  By a handle it is `Senza.Sensor.follow_demand/2`. The option `to` names another process that gets the messages.
+
+      iex> {:ok, lamp} = Senza.register("lamp 1")
+      iex> :ok = Senza.Sensor.declare(lamp, ["watts"])
+      iex> {:ok, feed} = Senza.follow_demand("lamp 1")
+      iex> Senza.next(feed)
+      {:ok, {:demand, "lamp 1", nil}}
+      iex> {:ok, _} = Senza.subscribe("lamp%201/watts", max_rate: 2)
+      iex> {:ok, {:demand, "lamp 1", demand}} = Senza.next(feed)
+      iex> demand
+      %{pace: :interval, interval_us: 500_000, deadband: nil, heartbeat_ms: 0}
+  """
+  @spec follow_demand(String.t()) :: {:ok, feed} | {:error, Error.t()}
+  def follow_demand(id), do: follow_demand(__MODULE__, id, [])
+
+  @doc false
+  def follow_demand(id, options) when is_binary(id), do: follow_demand(__MODULE__, id, options)
+  def follow_demand(node, id), do: follow_demand(node, id, [])
+
+  @doc "The same on a node of another name."
+  @spec follow_demand(node_name, String.t(), keyword) :: {:ok, feed} | {:error, Error.t()}
+  def follow_demand(node, id, options), do: Feed.follow_demand(&Native.follow_demand(ref(node), id, &1), options)
 
   # === readings in ===
 
@@ -463,7 +495,8 @@ defmodule Senza do
 
   `:closed` at its end, `:timeout` after so many milliseconds without one.
   """
-  @spec next(feed, timeout) :: {:ok, [item] | [event]} | :closed | :timeout
+  @spec next(feed, timeout) ::
+          {:ok, [item] | [event] | {:demand, String.t(), Contract.want() | nil}} | :closed | :timeout
   def next(feed, timeout \\ 5_000), do: Feed.next(feed, timeout)
 
   @doc """

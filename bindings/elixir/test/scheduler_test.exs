@@ -56,6 +56,7 @@ defmodule Senza.SchedulerTest do
           subscribe: fn -> "**" |> Senza.subscribe(start: :latest) |> elem(1) |> Native.close() end,
           listen: fn -> Senza.listen() |> elem(1) |> Native.close() end,
           demand: fn -> Senza.demand("far") end,
+          follow_demand: fn -> sensor |> Senza.Sensor.follow_demand() |> elem(1) |> Native.close() end,
           nodes: fn -> Senza.nodes() end,
           put_long: fn -> for value <- long.(), do: Senza.put("far", "json", value) end,
           put_odd: fn -> for odd <- odd.(), do: Native.put(ref, odd, "v", 1, nil) end,

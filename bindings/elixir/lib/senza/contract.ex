@@ -33,19 +33,6 @@ defmodule Senza.Contract do
     {want, overflow, wait_us, whole!(:queue_max, options.queue_max), start, at}
   end
 
-  @doc "What is wanted, as people read it."
-  @spec want(tuple) :: want
-  def want({pace, interval_us, deadband, width, heartbeat_us}) do
-    deadband = if deadband != "none", do: {String.to_existing_atom(deadband), width}
-
-    %{
-      pace: String.to_existing_atom(pace),
-      interval_us: interval_us,
-      deadband: deadband,
-      heartbeat_ms: div(heartbeat_us, 1_000)
-    }
-  end
-
   defp pace!(%{pace: pace, max_rate: nil}) when pace in [:every, :latest], do: {Atom.to_string(pace), 0}
 
   defp pace!(%{pace: :every, max_rate: rate}) when is_number(rate) and rate > 0 do

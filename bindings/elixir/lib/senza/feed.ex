@@ -21,6 +21,11 @@ defmodule Senza.Feed do
     ref |> Native.listen(to, batch_max, window) |> Senza.checked()
   end
 
+  def follow_demand(follow, options) do
+    options = Keyword.validate!(options, to: self())
+    options[:to] |> to!() |> follow.() |> Senza.checked()
+  end
+
   defp flow!(options) do
     options = Keyword.validate!(options, to: self(), batch_max: 1_024, window: 4, format: :tuple)
     format = options[:format]
@@ -59,10 +64,11 @@ defmodule Senza.Feed do
     end
   end
 
-  # The last message, which is no batch, comes for certain where it was not sent yet; else it may have been read before.
+  # The last message, which is no batch and no demand, comes for certain where it was not sent yet; else it may have been read before.
   defp flush(feed, to_come) do
     receive do
       {:senza, ^feed, batch} when is_list(batch) -> flush(feed, to_come)
+      {:senza, ^feed, {:demand, _, _}} -> flush(feed, to_come)
       {:senza, ^feed, _last} -> :ok
     after
       if(to_come, do: @close_ms, else: 0) -> :ok

@@ -67,16 +67,20 @@ defmodule Senza.Native do
   # dirty
   def ask_much(_node, _sensor, _attribute, _span, _pid), do: missing()
 
-  # === subscription.rs, events.rs, feed.rs ===
+  # === subscription.rs, events.rs, demand.rs, feed.rs ===
 
   # dirty
   def subscribe(_node, _filter, _contract, _pid, _flow), do: missing()
   # dirty
   def change(_feed, _filters), do: missing()
   def ledger(_feed), do: missing()
-  def demand(_node, _sensor), do: missing()
   # dirty
   def listen(_node, _pid, _batch_max, _window), do: missing()
+  def demand(_node, _sensor), do: missing()
+  # dirty
+  def follow_demand(_node, _sensor, _pid), do: missing()
+  # dirty
+  def follow_demand_of(_sensor, _pid), do: missing()
   def ack(_feed, _count), do: missing()
   def close(_feed), do: missing()
   def receiver(_feed), do: missing()

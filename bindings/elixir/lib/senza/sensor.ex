@@ -7,7 +7,7 @@ defmodule Senza.Sensor do
   where another node took the sensor over.
   """
 
-  alias Senza.{Error, Native, Reading}
+  alias Senza.{Error, Feed, Native, Reading}
 
   @opaque t :: reference
 
@@ -49,6 +49,10 @@ defmodule Senza.Sensor do
 
     sensor |> Native.declare(attributes) |> Senza.checked()
   end
+
+  @doc "`Senza.follow_demand/3` of this sensor: the feed ends with this registration."
+  @spec follow_demand(t, keyword) :: {:ok, Senza.feed()} | {:error, Error.t()}
+  def follow_demand(sensor, options \\ []), do: Feed.follow_demand(&Native.follow_demand_of(sensor, &1), options)
 
   @doc "Its id."
   @spec id(t) :: String.t()

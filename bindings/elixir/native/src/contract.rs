@@ -1,9 +1,11 @@
-//! Filters and contracts as Elixir hands them over, and contracts back: plain tuples, whose meaning is the engine's.
+//! Filters and contracts as Elixir hands them over, plain tuples whose meaning is the engine's; what is wanted, back.
 
+use rustler::{Encoder, Env, Term};
 use senza::{AttributeId, Contract, Deadband, Filter, NodeName, Overflow, Pace, SensorId, SensorType, Start, Want};
 use senza_core::key::Pattern;
 
 use crate::faults::Fault;
+use crate::{atoms, value};
 
 /// Sensors, patterns, attributes, types, nodes.
 pub(crate) type RawFilter = (Vec<String>, Vec<String>, Vec<String>, Vec<String>, Vec<String>);
@@ -75,17 +77,20 @@ fn narrow(field: &'static str, value: i64) -> Result<u32, Fault> {
     u32::try_from(value).map_err(refuse)
 }
 
-/// The tuple that says what is wanted.
-pub(crate) fn raw_want(want: &Want) -> RawWant {
+/// What is wanted, as people read it: a map, or nil where nothing is.
+pub(crate) fn demand_term<'a>(env: Env<'a>, demand: Option<&Want>) -> Term<'a> {
+    let Some(want) = demand else { return atoms::nil().to_term(env) };
     let (pace, interval_us) = match want.pace {
-        Pace::Every => ("every", 0),
-        Pace::Latest => ("latest", 0),
-        Pace::Interval(interval_us) => ("interval", i64::from(interval_us)),
+        Pace::Every => (atoms::every(), 0),
+        Pace::Latest => (atoms::latest(), 0),
+        Pace::Interval(interval_us) => (atoms::interval(), interval_us),
     };
-    let (deadband, width) = match want.deadband {
-        Deadband::None => ("none", 0.0),
-        Deadband::Absolute(width) => ("absolute", width),
-        Deadband::Percent(width) => ("percent", width),
+    let deadband = match want.deadband {
+        Deadband::None => atoms::nil().to_term(env),
+        Deadband::Absolute(width) => (atoms::absolute(), value::float(env, width)).encode(env),
+        Deadband::Percent(width) => (atoms::percent(), value::float(env, width)).encode(env),
     };
-    (pace.to_owned(), interval_us, deadband.to_owned(), width, i64::from(want.heartbeat_us))
+    let keys = [atoms::pace(), atoms::interval_us(), atoms::deadband(), atoms::heartbeat_ms()];
+    let values = [pace.encode(env), interval_us.encode(env), deadband, (want.heartbeat_us / 1_000).encode(env)];
+    value::map(env, &keys.map(|key| key.to_term(env)), &values)
 }

@@ -149,6 +149,6 @@ fn receiver<'a>(env: Env<'a>, of: Term<'a>) -> Term<'a> {
 /// # Errors
 /// An argument fault where it is a feed of another kind.
 pub(crate) fn view<'a>(term: Term<'a>) -> Result<&'a SubscriberView, Fault> {
-    let refuse = || Fault::argument("this feed is of events or of an answer, and not a subscription");
+    let refuse = || Fault::argument("this feed is of events, of a demand or of an answer, and not a subscription");
     feed(term)?.view.as_ref().ok_or_else(refuse)
 }

@@ -8,6 +8,7 @@ mod atoms;
 mod batch;
 mod contract;
 mod courier;
+mod demand;
 mod events;
 mod faults;
 mod feed;

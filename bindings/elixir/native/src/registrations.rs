@@ -33,6 +33,11 @@ impl Resource for SensorRef {
 }
 
 impl SensorRef {
+    /// The claim that was made by registering it: of which node, to which sensor.
+    pub(crate) fn claim(&self) -> (&Running, &SensorId, Epoch) {
+        (&self.running, &self.sensor, self.epoch)
+    }
+
     /// Puts one reading; `None` is stamped now.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use senza::Subscriber;
 
 use crate::atoms;
 use crate::batch::{Format, Places};
-use crate::contract::{RawContract, RawFilter, contract, filter, raw_want};
+use crate::contract::{RawContract, RawFilter, contract, filter};
 use crate::courier::Task;
 use crate::faults::{Fault, answer};
 use crate::feed::{Feed, send, send_end, view};
@@ -114,15 +114,4 @@ fn ledger<'a>(env: Env<'a>, feed: Term<'a>) -> Term<'a> {
         parts.encode(env)
     });
     answer(env, told)
-}
-
-/// What all subscriptions of the cluster together want of a sensor of this node; nil where nobody watches it.
-#[rustler::nif]
-fn demand<'a>(env: Env<'a>, node: Term<'a>, sensor: Term<'a>) -> Term<'a> {
-    let told = || -> Result<Term<'a>, Fault> {
-        let (running, sensor) = (running(node)?, crate::faults::text(sensor, "a sensor's id")?);
-        let want = running.engine().demand(sensor);
-        Ok(want.map_or_else(|| atoms::nil().to_term(env), |want| raw_want(&want).encode(env)))
-    };
-    answer(env, told())
 }

@@ -245,8 +245,9 @@ pub(crate) fn map<'a>(env: Env<'a>, keys: &[Term<'a>], values: &[Term<'a>]) -> T
     made.unwrap_or_else(|_| atoms::nil().to_term(env))
 }
 
+/// A float, or the atom for one that the VM does not have.
 #[inline]
-fn float(env: Env<'_>, number: f64) -> Term<'_> {
+pub(crate) fn float(env: Env<'_>, number: f64) -> Term<'_> {
     if number.is_finite() {
         return number.encode(env);
     }
