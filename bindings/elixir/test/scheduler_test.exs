@@ -105,6 +105,16 @@ defmodule Senza.SchedulerTest do
     :ok = Senza.put_many(node, for(id <- ids, do: {id, "text", String.duplicate("x", 50)}))
   end
 
+  @tag :capture_log
+  test "nor by what is logged" do
+    if Native.misbehaves() do
+      start_supervised!({Senza.Log, level: :warning})
+      assert Enum.any?(1..@tries, fn _ -> held(fn -> Native.log_some(20, "text") end) == [] end)
+    else
+      IO.puts("SKIPPED: the compiled part was built without the function that logs")
+    end
+  end
+
   test "one that was held would be seen" do
     if Native.misbehaves() do
       assert Enum.any?(1..@tries, fn _ -> held(fn -> Native.hold(5) end) != [] end)

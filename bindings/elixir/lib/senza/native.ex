@@ -28,10 +28,11 @@ defmodule Senza.Native do
   # dirty
   def switch(_node, _mode), do: missing()
 
-  # For tests of this package: a release build does not have the last two.
+  # For tests of this package: a release build does not have the last ones.
   def misbehaves, do: missing()
   def panic, do: missing()
   def hold(_ms), do: missing()
+  def log_some(_count, _text), do: missing()
 
   # === registrations.rs ===
 
@@ -85,7 +86,10 @@ defmodule Senza.Native do
   def close(_feed), do: missing()
   def receiver(_feed), do: missing()
 
-  # === listing.rs, shadow.rs ===
+  # === listing.rs, shadow.rs, log.rs ===
+
+  # dirty
+  def follow_log(_filter, _pid), do: missing()
 
   # dirty
   def page(_node, _from, _filter, _limit), do: missing()

@@ -70,4 +70,8 @@ rustler::atoms! {
     absolute,
     percent,
     heartbeat_ms,
+    warning,
+    info,
+    debug,
+    lost,
 }

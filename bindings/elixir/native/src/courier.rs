@@ -1,4 +1,5 @@
-//! The one thread of a node that sends messages to processes of this VM: it polls what is ready, and sleeps.
+//! A thread that sends messages to processes of this VM, one of each node and one of the log: it polls what is ready,
+//! and sleeps.
 //!
 //! No thread of the engine and no scheduler of the VM ever waits for it: they ring, and go on.
 
@@ -72,7 +73,7 @@ impl Wake for Slot {
 
 impl Courier {
     /// Starts the thread.
-    pub(crate) fn start() -> std::io::Result<Self> {
+    pub(crate) fn start(name: &str) -> std::io::Result<Self> {
         let courier = Self(Arc::new(Office {
             inbox: Mutex::default(),
             bell: Condvar::new(),
@@ -80,7 +81,7 @@ impl Courier {
             thread: Mutex::default(),
         }));
         let office = courier.0.clone();
-        let thread = std::thread::Builder::new().name("senza-courier".to_owned()).spawn(move || work(&office))?;
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&office))?;
         *courier.0.thread.lock() = Some(thread);
         Ok(courier)
     }

@@ -103,7 +103,7 @@ fn follow<'a>(
         let not_owner = |listed: Listed| Error::NotOwner { sensor: sensor.to_string(), node: listed.owner.life.node };
         return Err(elsewhere.map_or(none, not_owner).into());
     }
-    let feed = Feed::open(env, running, to, WINDOW, None)?;
+    let feed = Feed::open(env, running.courier(), to, WINDOW, None)?;
     let task = Following { feed: feed.clone(), sensor: sensor.clone(), demands, newest: None, sent: None };
     running.courier().run(feed.slot(), task)?;
     Ok((atoms::ok(), feed).encode(env))

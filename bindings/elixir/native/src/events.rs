@@ -81,7 +81,7 @@ fn event<'a>(env: Env<'a>, happening: &Happening) -> Term<'a> {
 fn listen<'a>(env: Env<'a>, node: Term<'a>, to: LocalPid, batch_max: usize, window: u32) -> Term<'a> {
     let listening = || -> Result<Term<'a>, Fault> {
         let running = running(node)?;
-        let feed = Feed::open(env, running, to, window, None)?;
+        let feed = Feed::open(env, running.courier(), to, window, None)?;
         let slot = feed.slot().clone();
         let (queue, lost) = running.engine().listen(move || slot.wake_by_ref());
         let task = Events { feed: feed.clone(), queue, lost, told_lost: 0, batch_max };

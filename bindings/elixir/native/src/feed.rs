@@ -11,9 +11,8 @@ use rustler::{Encoder, Env, LocalPid, Monitor, OwnedEnv, Resource, ResourceArc, 
 use senza::SubscriberView;
 
 use crate::atoms;
-use crate::courier::Slot;
+use crate::courier::{Courier, Slot};
 use crate::faults::{Fault, answer, shown};
-use crate::node::Running;
 use crate::reaper::reap;
 
 /// What Elixir holds of a feed: the `feed` of its messages.
@@ -55,13 +54,13 @@ impl Feed {
     /// `noproc` where the process is gone.
     pub(crate) fn open(
         env: Env<'_>,
-        running: &Running,
+        courier: &Courier,
         to: LocalPid,
         window: u32,
         view: Option<SubscriberView>,
     ) -> Result<ResourceArc<Self>, Fault> {
         let (open, ended, told) = (AtomicU32::new(0), AtomicBool::new(false), AtomicBool::new(false));
-        let feed = ResourceArc::new(Self { to, slot: running.courier().slot(), window, open, ended, told, view });
+        let feed = ResourceArc::new(Self { to, slot: courier.slot(), window, open, ended, told, view });
         if env.monitor(&feed, &to).is_none() {
             return Err(Fault::new("noproc", "the process that was to be sent to is gone"));
         }
@@ -81,7 +80,8 @@ impl Feed {
         self.open.load(Ordering::Acquire) < self.window
     }
 
-    fn end(&self) {
+    /// Has its task send the last message and end.
+    pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
         self.slot.wake_by_ref();
     }

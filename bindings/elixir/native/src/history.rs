@@ -60,7 +60,7 @@ fn asked<'a>(
         last,
     };
     let answer = running.engine().ask(question)?;
-    let feed = Feed::open(env, running, pid, 1, None)?;
+    let feed = Feed::open(env, running.courier(), pid, 1, None)?;
     running.courier().run(feed.slot(), Asked { feed: feed.clone(), answer })?;
     Ok((atoms::ok(), feed).encode(env))
 }

@@ -14,6 +14,7 @@ mod faults;
 mod feed;
 mod history;
 mod listing;
+mod log;
 mod node;
 mod put;
 mod reading;

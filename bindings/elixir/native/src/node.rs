@@ -142,7 +142,7 @@ fn started<'a>(env: Env<'a>, settings: Term<'a>, owner: LocalPid) -> Result<Term
     let node = senza::Node::start(config)?;
     node.engine().mark_lossless(lossless);
     let refuse = |error: std::io::Error| Fault::new("start_failed", format!("no thread for messages: {error}"));
-    let courier = Courier::start().map_err(refuse)?;
+    let courier = Courier::start("senza-courier").map_err(refuse)?;
     let running = Running {
         engine: node.engine().clone(),
         open: AtomicBool::new(true),

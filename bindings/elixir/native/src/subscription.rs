@@ -80,7 +80,7 @@ fn subscribe<'a>(
             _ => Format::Tuple,
         };
         let subscriber = Subscriber::subscribe(running.engine(), &filter, contract)?;
-        let feed = Feed::open(env, running, to, window, Some(subscriber.view()))?;
+        let feed = Feed::open(env, running.courier(), to, window, Some(subscriber.view()))?;
         let places = Places::default();
         let task = Deliveries { feed: feed.clone(), subscriber, places, batch_max, format };
         running.courier().run(feed.slot(), task)?;
