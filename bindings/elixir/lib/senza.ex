@@ -42,12 +42,27 @@ defmodule Senza do
              :overflow | :relay | :link | :beaten}
           | {:end, sensor :: String.t(), attribute :: String.t(), last :: integer, :unregistered | :moved}
 
+  @typedoc "A claim to a sensor: the name of its node, and its number."
+  @type claim :: {node :: String.t(), epoch :: pos_integer}
+
+  @typedoc "What came to light when a node came into reach; see `heals/1`."
+  @type heal :: %{
+          node: String.t(),
+          incarnation: integer,
+          returned: boolean,
+          at: integer,
+          total: non_neg_integer,
+          duplicates: [%{sensor: String.t(), winner: claim, loser: claim}]
+        }
+
   @typedoc "Something that happened; see `listen/2`."
   @type event ::
           {:sensor_registered | :sensor_unregistered, sensor :: String.t(), node :: String.t()}
           | {:sensor_moved, sensor :: String.t(), node :: String.t(), previous :: String.t()}
           | {:node_up | :node_down, node :: String.t()}
           | {:healed, node :: String.t(), sensors :: integer}
+          | {:sensor_registered | :sensor_unregistered | :sensor_moved | :node_up | :node_down, map}
+          | {:healed, heal}
           | {:events_lost, integer}
 
   @typedoc "A sensor as listings tell it."
@@ -150,6 +165,18 @@ defmodule Senza do
   @spec compare(atom) :: [map] | {:error, Error.t()}
   def compare(node \\ __MODULE__), do: Senza.Shadow.compare(node)
 
+  @doc """
+  What the last 16 heals settled, oldest first.
+
+  When a node comes into reach and its sensors are fetched, some may have been claimed by another node too. Each has one
+  owner then, and the report lists up to 10,000 of them: `total` is how many there were. `returned` says whether the node
+  had been here before in this life of its, `at` when its sensors were here, in microseconds since 1970.
+
+      [%{node: "b", returned: true, total: 1, duplicates: [%{sensor: "watch 1", winner: {"a", 7}, loser: {"b", 5}}], …}]
+  """
+  @spec heals(node_name) :: [heal] | {:error, Error.t()}
+  def heals(node \\ __MODULE__), do: node |> ref() |> Native.heals() |> checked()
+
   # === sensors ===
 
   @doc """
@@ -189,7 +216,7 @@ defmodule Senza do
   end
 
   @doc "The owner of a sensor: the name of its node, and the number of its claim."
-  @spec owner(node_name, String.t()) :: {:ok, {String.t(), integer}} | {:error, :not_found | Error.t()}
+  @spec owner(node_name, String.t()) :: {:ok, claim} | {:error, :not_found | Error.t()}
   def owner(node \\ __MODULE__, id), do: node |> ref() |> Native.owner(id) |> checked()
 
   @doc "All sensors of the cluster that match a filter; see `subscribe/3`."
@@ -468,8 +495,15 @@ defmodule Senza do
   Tells the calling process what happens to sensors and nodes from now on, in order per sensor.
 
   It gets `{:senza, feed, events}`, lists of `t:event/0`, which are acknowledged as batches are; see `subscribe/3`.
-  Options: `window` (default 4), `batch_max` (default 1,024), `to`. More than 65,536 that wait are lost, and told as
-  `{:events_lost, count}`.
+  Options: `window` (default 4), `batch_max` (default 1,024), `to`, `format`. More than 65,536 that wait are lost, and told
+  as `{:events_lost, count}`.
+
+  By `format: :map` an event is its name and all that is known of it:
+
+  - `{:sensor_registered | :sensor_unregistered, %{sensor: id, type: type, node: name, epoch: number}}`;
+  - `{:sensor_moved, that with previous: {name, epoch}}`;
+  - `{:node_up | :node_down, %{node: name, incarnation: number}}`;
+  - `{:healed, report}`, as `heals/1` has them.
 
       iex> {:ok, feed} = Senza.listen()
       iex> :ok = Senza.SensorRegistry.register("lamp", self())

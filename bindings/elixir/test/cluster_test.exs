@@ -35,6 +35,38 @@ defmodule Senza.ClusterTest do
     assert {:error, :not_found} = SensorRegistry.whereis({:b, "s"})
   end
 
+  test "events in detail" do
+    {:ok, feed} = Senza.listen(:b, format: :map, batch_max: 1)
+    {:ok, sensor} = Senza.register(:a, "s", type: "watch")
+    epoch = Senza.Sensor.epoch(sensor)
+    registered = %{sensor: "s", type: "watch", node: "a", epoch: epoch}
+    assert event(feed, &match?({:sensor_registered, _}, &1)) == {:sensor_registered, registered}
+
+    {:ok, moved} = Senza.register(:b, "s", type: "polar")
+    now = %{sensor: "s", type: "polar", node: "b", epoch: Senza.Sensor.epoch(moved)}
+    assert event(feed, &match?({:sensor_moved, _}, &1)) == {:sensor_moved, Map.put(now, :previous, {"a", epoch})}
+    # An older claim that still stands would be the owner's again.
+    eventually(fn -> Enum.any?(Senza.nodes(:b), &match?(%{node: "a", sensors: 0}, &1)) end)
+    true = Senza.Sensor.leave(moved)
+    assert event(feed, &match?({:sensor_unregistered, _}, &1)) == {:sensor_unregistered, now}
+
+    stop_supervised!(:a)
+    assert {:node_down, %{node: "a", incarnation: life}} = event(feed, &match?({:node_down, _}, &1))
+    start_supervised!({Senza, name: :a, node: "a", connect: Senza.listening(:b)})
+    assert {:node_up, %{node: "a", incarnation: next}} = event(feed, &match?({:node_up, _}, &1))
+    assert next > life
+
+    assert_raise ArgumentError, ~r/format must be one of \[:tuple, :map\], got: :struct/, fn ->
+      Senza.listen(:b, format: :struct)
+    end
+  end
+
+  # The first event of a feed of one a batch that matches.
+  defp event(feed, wanted?) do
+    [event] = items(feed, 1)
+    if wanted?.(event), do: event, else: event(feed, wanted?)
+  end
+
   test "readings reach who asked for them, starts and history included" do
     {:ok, sensor} = Senza.register(:a, "s", [])
     for n <- 1..3, do: {:ok, ^n} = Senza.Sensor.put(sensor, "v", n)
@@ -95,10 +127,13 @@ defmodule Senza.ClusterTest do
   test "a node that is stopped is gone from the others" do
     :ok = SensorRegistry.register({:a, "s"}, self())
     seen("s", "a")
+    ref = Senza.ref(:a)
     stop_supervised!(:a)
     eventually(fn -> match?([%{node: "b"}], Senza.nodes(:b)) end)
+    assert {:error, %Senza.Error{reason: :closed}} = Senza.heals(ref)
     assert SensorRegistry.whereis({:b, "s"}) == {:error, :not_found}
     assert {:error, %Senza.Error{reason: :not_found}} = Senza.history(:b, "s", "v")
+    assert Senza.heals(:b) == []
   end
 
   test "an owner that does not answer is told" do

@@ -250,7 +250,7 @@ defmodule Senza.FlowTest do
           {[start: {:since, "x"}], ~r/start = {:since, "x"}/},
           {[window: 0], ~r/window must be an integer from 1/},
           {[batch_max: 100_000], ~r/batch_max must be/},
-          {[format: :xml], ~r/format must be/},
+          {[format: :xml], ~r/format must be one of/},
           {[colour: 1], ~r/unknown keys/}
         ] do
       assert_raise ArgumentError, rule, fn -> Senza.subscribe("**", options) end

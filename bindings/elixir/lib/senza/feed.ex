@@ -11,14 +11,14 @@ defmodule Senza.Feed do
 
   def subscribe(ref, filter, options) do
     {flow, contract} = Keyword.split(options, [:window, :batch_max, :format, :to])
-    {to, batch_max, window, format} = flow!(flow)
+    {to, flow} = flow!(flow, [:tuple, :struct, :measurement])
     filter = Filter.raw!(filter)
-    ref |> Native.subscribe(filter, Contract.raw!(contract), to, {batch_max, window, format}) |> Senza.checked()
+    ref |> Native.subscribe(filter, Contract.raw!(contract), to, flow) |> Senza.checked()
   end
 
   def listen(ref, options) do
-    {to, batch_max, window, _format} = flow!(options)
-    ref |> Native.listen(to, batch_max, window) |> Senza.checked()
+    {to, flow} = flow!(options, [:tuple, :map])
+    ref |> Native.listen(to, flow) |> Senza.checked()
   end
 
   def follow_demand(follow, options) do
@@ -26,17 +26,17 @@ defmodule Senza.Feed do
     options[:to] |> to!() |> follow.() |> Senza.checked()
   end
 
-  defp flow!(options) do
+  defp flow!(options, formats) do
     options = Keyword.validate!(options, to: self(), batch_max: 1_024, window: 4, format: :tuple)
     format = options[:format]
 
-    unless format in [:tuple, :struct, :measurement] do
-      raise ArgumentError, "format must be :tuple, :struct or :measurement, got: #{inspect(format)}"
+    unless format in formats do
+      raise ArgumentError, "format must be one of #{inspect(formats)}, got: #{inspect(format)}"
     end
 
     batch_max = Senza.count!("batch_max", options[:batch_max], 1..65_536)
     window = Senza.count!("window", options[:window], 1..1_024)
-    {to!(options[:to]), batch_max, window, Atom.to_string(format)}
+    {to!(options[:to]), {batch_max, window, Atom.to_string(format)}}
   end
 
   defp to!(to) when is_pid(to) and node(to) == node(), do: to

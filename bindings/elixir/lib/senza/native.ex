@@ -76,7 +76,7 @@ defmodule Senza.Native do
   def change(_feed, _filters), do: missing()
   def ledger(_feed), do: missing()
   # dirty
-  def listen(_node, _pid, _batch_max, _window), do: missing()
+  def listen(_node, _pid, _flow), do: missing()
   def demand(_node, _sensor), do: missing()
   # dirty
   def follow_demand(_node, _sensor, _pid), do: missing()
@@ -86,7 +86,7 @@ defmodule Senza.Native do
   def close(_feed), do: missing()
   def receiver(_feed), do: missing()
 
-  # === listing.rs, shadow.rs, log.rs ===
+  # === listing.rs, shadow.rs, heals.rs, log.rs ===
 
   # dirty
   def follow_log(_filter, _pid), do: missing()
@@ -101,6 +101,8 @@ defmodule Senza.Native do
   # dirty
   def compare_all(_node, _known), do: missing()
   def comparison(_node), do: missing()
+  # dirty
+  def heals(_node), do: missing()
 
   defp missing, do: :erlang.nif_error("the compiled part of senza is not loaded")
 end

@@ -74,4 +74,12 @@ rustler::atoms! {
     info,
     debug,
     lost,
+    previous,
+    incarnation,
+    returned,
+    at,
+    total,
+    duplicates,
+    winner,
+    loser,
 }

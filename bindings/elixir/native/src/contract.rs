@@ -90,7 +90,11 @@ pub(crate) fn demand_term<'a>(env: Env<'a>, demand: Option<&Want>) -> Term<'a> {
         Deadband::Absolute(width) => (atoms::absolute(), value::float(env, width)).encode(env),
         Deadband::Percent(width) => (atoms::percent(), value::float(env, width)).encode(env),
     };
-    let keys = [atoms::pace(), atoms::interval_us(), atoms::deadband(), atoms::heartbeat_ms()];
-    let values = [pace.encode(env), interval_us.encode(env), deadband, (want.heartbeat_us / 1_000).encode(env)];
-    value::map(env, &keys.map(|key| key.to_term(env)), &values)
+    let fields = [
+        (atoms::pace(), pace.encode(env)),
+        (atoms::interval_us(), interval_us.encode(env)),
+        (atoms::deadband(), deadband),
+        (atoms::heartbeat_ms(), (want.heartbeat_us / 1_000).encode(env)),
+    ];
+    value::record(env, &fields)
 }

@@ -12,6 +12,7 @@ mod demand;
 mod events;
 mod faults;
 mod feed;
+mod heals;
 mod history;
 mod listing;
 mod log;

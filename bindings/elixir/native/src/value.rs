@@ -245,6 +245,12 @@ pub(crate) fn map<'a>(env: Env<'a>, keys: &[Term<'a>], values: &[Term<'a>]) -> T
     made.unwrap_or_else(|_| atoms::nil().to_term(env))
 }
 
+/// A map of named fields.
+pub(crate) fn record<'a>(env: Env<'a>, fields: &[(Atom, Term<'a>)]) -> Term<'a> {
+    let (keys, values): (Vec<_>, Vec<_>) = fields.iter().map(|(key, value)| (key.to_term(env), *value)).unzip();
+    map(env, &keys, &values)
+}
+
 /// A float, or the atom for one that the VM does not have.
 #[inline]
 pub(crate) fn float(env: Env<'_>, number: f64) -> Term<'_> {
