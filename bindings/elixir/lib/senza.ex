@@ -55,6 +55,19 @@ defmodule Senza do
           duplicates: [%{sensor: String.t(), winner: claim, loser: claim}]
         }
 
+  @typedoc "How long one part of the way took; see `latencies/1`."
+  @type latency :: %{
+          hop: :source | :owner | :link | :queue | :local | :remote,
+          node: String.t() | nil,
+          readings: non_neg_integer,
+          impossible: non_neg_integer,
+          p50_us: non_neg_integer,
+          p90_us: non_neg_integer,
+          p99_us: non_neg_integer,
+          p999_us: non_neg_integer,
+          max_us: non_neg_integer
+        }
+
   @typedoc "Something that happened; see `listen/2`."
   @type event ::
           {:sensor_registered | :sensor_unregistered, sensor :: String.t(), node :: String.t()}
@@ -176,6 +189,39 @@ defmodule Senza do
   """
   @spec heals(node_name) :: [heal] | {:error, Error.t()}
   def heals(node \\ __MODULE__), do: node |> ref() |> Native.heals() |> checked()
+
+  @doc """
+  How long readings took on their way through a node, hop by hop, in microseconds: since it started, of a link since it
+  was opened.
+
+  | hop | from … to | node |
+  |---|---|---|
+  | `:source` | the device's time … its owner's table | |
+  | `:owner` | this node's table … a frame to another node sent | that node |
+  | `:link` | another node's sending … the frame taken in here | that node |
+  | `:queue` | a subscription's queue … its reader | |
+  | `:local` | the table … a reader on the same node | |
+  | `:remote` | the owner's table … a reader on this, another node | |
+
+  Readers are all subscriptions of this node; a process's mailbox comes after. What crossed clocks is corrected by what
+  `clocks/1` answers; readings that came before they were sent all the same are `impossible`, and in no percentile.
+
+      iex> %{hop: :source, node: nil, readings: 0, p99_us: 0} = hd(Senza.latencies())
+      iex> Enum.map(Senza.latencies(), & &1.hop)
+      [:source, :queue, :local, :remote]
+  """
+  @spec latencies(node_name) :: [latency] | {:error, Error.t()}
+  def latencies(node \\ __MODULE__), do: node |> ref() |> Native.latencies() |> checked()
+
+  @doc """
+  The clocks of the other nodes that are up, less this node's, in microseconds, as far as is known: off by `error_us` at
+  most.
+
+      %{"b" => %{offset_us: -120, error_us: 85}}
+  """
+  @spec clocks(node_name) ::
+          %{(node :: String.t()) => %{offset_us: integer, error_us: non_neg_integer}} | {:error, Error.t()}
+  def clocks(node \\ __MODULE__), do: node |> ref() |> Native.clocks() |> checked()
 
   # === sensors ===
 

@@ -103,6 +103,53 @@ defmodule Senza.ClusterTest do
     seen("s", "a")
   end
 
+  test "how long readings took is told hop by hop, and by how much clocks differ" do
+    assert for(%{readings: 0, max_us: 0} = hop <- Senza.latencies(:a), do: hop.hop) == [
+             :source,
+             :queue,
+             :local,
+             :remote
+           ]
+
+    {:ok, sensor} = Senza.register(:a, "s", [])
+    {:ok, here} = Senza.subscribe(:a, "s/*")
+    {:ok, there} = Senza.subscribe(:b, "s/*")
+    :ok = Senza.Sensor.declare(sensor, ["v"])
+    eventually(fn -> Enum.any?(Senza.latencies(:a), &(&1.hop == :owner)) end)
+    second = 1_000_000
+    for n <- 1..100, do: {:ok, ^n} = Senza.Sensor.put(sensor, "v", n, time: System.system_time(:microsecond) - second)
+    for feed <- [here, there], do: items(feed, 100)
+
+    # They are noted as they are taken, a moment before they are sent.
+    hop = fn node, hop, of -> Enum.find(Senza.latencies(node), &match?(%{hop: ^hop, node: ^of, readings: 100}, &1)) end
+    source = eventually(fn -> hop.(:a, :source, nil) end)
+    assert source.p50_us in div(second * 99, 100)..source.p90_us
+    assert source.p99_us in source.p90_us..source.p999_us
+    assert source.p999_us <= source.max_us
+    assert source.impossible == 0
+    assert eventually(fn -> hop.(:a, :local, nil) end).max_us < 60 * second
+    assert eventually(fn -> hop.(:b, :queue, nil) end)
+    remote = eventually(fn -> Enum.find(Senza.latencies(:b), &(&1.hop == :remote and &1.readings > 0)) end)
+    assert remote.readings + remote.impossible == 100
+    assert eventually(fn -> Enum.find(Senza.latencies(:a), &match?(%{hop: :owner, node: "b", readings: 100}, &1)) end)
+    link = eventually(fn -> Enum.find(Senza.latencies(:b), &match?(%{hop: :link, node: "a"}, &1)) end)
+    assert link.readings + link.impossible == 100
+
+    assert %{"b" => %{offset_us: offset, error_us: error}} = eventually(fn -> clocks_of_others(:a) end)
+    # The same clock, of course.
+    assert abs(offset) <= error + 1_000
+    assert %{"a" => _} = eventually(fn -> clocks_of_others(:b) end)
+    ref = Senza.ref(:a)
+    stop_supervised!(:a)
+    assert {:error, %Senza.Error{reason: :closed}} = Senza.latencies(ref)
+    assert {:error, %Senza.Error{reason: :closed}} = Senza.clocks(ref)
+  end
+
+  defp clocks_of_others(node) do
+    clocks = Senza.clocks(node)
+    if clocks != %{}, do: clocks
+  end
+
   test "a node that leaves is down, and comes back with its sensors" do
     :ok = SensorRegistry.register({:a, "s"}, self())
     seen("s", "a")

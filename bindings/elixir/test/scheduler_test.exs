@@ -59,6 +59,8 @@ defmodule Senza.SchedulerTest do
           follow_demand: fn -> sensor |> Senza.Sensor.follow_demand() |> elem(1) |> Native.close() end,
           nodes: fn -> Senza.nodes() end,
           heals: fn -> Senza.heals() end,
+          latencies: fn -> Senza.latencies() end,
+          clocks: fn -> Senza.clocks() end,
           put_long: fn -> for value <- long.(), do: Senza.put("far", "json", value) end,
           put_odd: fn -> for odd <- odd.(), do: Native.put(ref, odd, "v", 1, nil) end,
           put_few_odd: fn -> for odd <- odd.(), do: Native.put_few(ref, [odd]) end,

@@ -23,8 +23,8 @@ pub fn demand(demand: Option<Want>) -> Json {
     demand.map_or(json!("none"), |want| pace(want.pace))
 }
 
-/// Percentiles of a hop, by name.
-const PERCENTILES: [(&str, f64); 4] = [("p50_us", 0.5), ("p90_us", 0.9), ("p99_us", 0.99), ("p999_us", 0.999)];
+/// Percentiles of a hop that are told, by name.
+pub const PERCENTILES: [(&str, f64); 4] = [("p50_us", 0.5), ("p90_us", 0.9), ("p99_us", 0.99), ("p999_us", 0.999)];
 
 /// How long one part of the way took, microseconds.
 pub fn hop(view: &HopView) -> Json {

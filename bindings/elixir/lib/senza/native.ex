@@ -86,7 +86,7 @@ defmodule Senza.Native do
   def close(_feed), do: missing()
   def receiver(_feed), do: missing()
 
-  # === listing.rs, shadow.rs, heals.rs, log.rs ===
+  # === listing.rs, shadow.rs, heals.rs, latency.rs, log.rs ===
 
   # dirty
   def follow_log(_filter, _pid), do: missing()
@@ -103,6 +103,10 @@ defmodule Senza.Native do
   def comparison(_node), do: missing()
   # dirty
   def heals(_node), do: missing()
+  # dirty
+  def latencies(_node), do: missing()
+  # dirty
+  def clocks(_node), do: missing()
 
   defp missing, do: :erlang.nif_error("the compiled part of senza is not loaded")
 end

@@ -82,4 +82,10 @@ rustler::atoms! {
     duplicates,
     winner,
     loser,
+    hop,
+    readings,
+    impossible,
+    max_us,
+    offset_us,
+    error_us,
 }

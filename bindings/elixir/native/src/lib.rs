@@ -14,6 +14,7 @@ mod faults;
 mod feed;
 mod heals;
 mod history;
+mod latency;
 mod listing;
 mod log;
 mod node;
