@@ -22,7 +22,7 @@ defmodule Senza do
   What is refused is `{:error, %Senza.Error{}}`; a term that no caller can mean raises an `ArgumentError`.
   """
 
-  alias Senza.{Contract, Error, Feed, Filter, Native, Reading, Sensor, Server}
+  alias Senza.{Contract, Error, Feed, Filter, History, Many, Native, Reading, Sensor, Server}
 
   @typedoc "A node of this VM: the name that it was started with, or its reference."
   @type node_name :: atom | reference
@@ -83,9 +83,6 @@ defmodule Senza do
 
   @typedoc "A time: microseconds since 1970, or a `DateTime`."
   @type time :: integer | DateTime.t()
-
-  # Readings that a normal scheduler takes in one call, and hands out.
-  @few 256
 
   # === a node ===
 
@@ -371,7 +368,7 @@ defmodule Senza do
   Puts many readings, each `{sensor, attribute, value}` or `{sensor, attribute, value, time}`, in the order of the list.
 
   A lock is taken once for all that share it. Those that were refused are answered by their places, counted from 0, and
-  the others are taken. Lists of more than #{@few}, or of more than 64 KiB of text and JSON, run on a dirty scheduler.
+  the others are taken. Lists of more than 256, or of more than 64 KiB of text and JSON, run on a dirty scheduler.
 
       iex> {:ok, _} = Senza.register("scale")
       iex> Senza.put_many([{"scale", "kg", 1.5}, {"scale", "kg", 2.0, ~U[2026-01-01 00:00:00Z]}])
@@ -381,36 +378,7 @@ defmodule Senza do
       :not_found
   """
   @spec put_many(node_name, [tuple]) :: :ok | {:refused, [{non_neg_integer, Error.t()}]} | {:error, Error.t()}
-  def put_many(node \\ __MODULE__, readings) do
-    ref = ref(node)
-    put = if few?(readings, @few), do: &Native.put_few/2, else: &Native.put_many/2
-    ref |> put.(readings) |> put_all(ref, readings)
-  end
-
-  defp put_all(:ok, _ref, _readings), do: :ok
-
-  defp put_all(refused, _ref, _readings) when is_list(refused) do
-    {:refused, for({at, fault} <- refused, do: {at, elem(Error.of(fault), 1)})}
-  end
-
-  defp put_all({:senza_error, :busy, _, _}, ref, readings) do
-    ref |> Native.put_many(readings) |> put_all(ref, readings)
-  end
-
-  defp put_all({:senza_error, :times, _, _}, ref, readings), do: put_many(ref, Enum.map(readings, &with_micros/1))
-  defp put_all(fault, _ref, _readings), do: Error.of(fault)
-
-  defp few?([_ | rest], left) when left > 0, do: few?(rest, left - 1)
-  defp few?([_ | _], 0), do: false
-  defp few?(_, _), do: true
-
-  defp with_micros({sensor, attribute, value, %DateTime{} = time}), do: {sensor, attribute, value, micros(time)}
-  # Of any other map the compiled part would ask again.
-  defp with_micros({_, _, _, time}) when is_map(time), do: raise(ArgumentError, time_rule(time))
-  defp with_micros(reading), do: reading
-
-  defp time_rule(time),
-    do: "a time must be a DateTime, or microseconds since 1970 that fit 64 bits, got: #{inspect(time)}"
+  def put_many(node \\ __MODULE__, readings), do: Many.put(ref(node), readings)
 
   @doc false
   def source_time([]), do: nil
@@ -454,29 +422,7 @@ defmodule Senza do
 
   @doc "The same on a node of another name."
   @spec history(node_name, String.t(), String.t(), keyword) :: {:ok, [Reading.t()]} | {:error, Error.t()}
-  def history(node, sensor, attribute, options) do
-    options = Keyword.validate!(options, last: 100, from: nil, to: nil, timeout: 5_000)
-    {from, to} = {micros(options[:from]) || -0x8000_0000_0000_0000, micros(options[:to]) || 0x7FFF_FFFF_FFFF_FFFF}
-    last = count!("last", options[:last], 1..0xFFFF_FFFF)
-    span = {integer!("from", from), integer!("to", to), last}
-    # What is newer than `to` is walked over first.
-    ask = if last <= @few and options[:to] == nil, do: &Native.ask/5, else: &Native.ask_much/5
-
-    with {:ok, feed} <- checked(ask.(ref(node), sensor, attribute, span, self())) do
-      receive do
-        {:senza, ^feed, {:ok, readings}} -> {:ok, readings}
-        {:senza, ^feed, :closed} -> {:error, %Error{reason: :closed, message: "the node is closed", sensor: sensor}}
-        {:senza, ^feed, :wire} -> {:error, %Error{reason: :wire, message: unread(sensor), sensor: sensor}}
-      after
-        options[:timeout] ->
-          unsubscribe(feed)
-          message = "the owner of #{inspect(sensor)} did not answer within #{options[:timeout]} ms"
-          {:error, %Error{reason: :timeout, message: message, sensor: sensor}}
-      end
-    end
-  end
-
-  defp unread(sensor), do: "the answer of the owner of #{inspect(sensor)} could not be read"
+  def history(node, sensor, attribute, options), do: History.ask(ref(node), sensor, attribute, options)
 
   @doc """
   Subscribes the calling process to what matches a filter, on every node, sensors that come later included.
@@ -608,6 +554,4 @@ defmodule Senza do
   end
 
   defp rule(what, count, first, last), do: "#{what} must be an integer from #{first} to #{last}, got: #{inspect(count)}"
-
-  defp integer!(what, time), do: count!(what, time, -0x8000_0000_0000_0000..0x7FFF_FFFF_FFFF_FFFF)
 end
