@@ -60,7 +60,7 @@ static void set_up(void) {
   char *texts = malloc(sensors * ID_MAX);
   for (size_t number = 0; number < sensors; number++) {
     char *id = texts + number * ID_MAX;
-    snprintf(id, ID_MAX, "building/sensor-%08zu", number);
+    snprintf(id, ID_MAX, "building/sensor-%08u", (unsigned)number);
     ids[number] = senza_s(id);
     senza_sensor sensor;
     must(senza_sensor_register(node, ids[number], NULL, &sensor));

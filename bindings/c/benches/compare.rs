@@ -213,7 +213,8 @@ impl Side {
             _ => {
                 let mut located = std::mem::take(&mut self.located);
                 let asked: Vec<&str> = (from..to).map(|at| self.scattered(at)).collect();
-                engine.locate_many(&asked, &mut located);
+                located.clear();
+                engine.locate_many(&asked, |found| located.push(found));
                 self.located = black_box(located);
             }
         }

@@ -1577,7 +1577,8 @@ senza_code senza_node_start(const senza_config *config, senza_node *node);
  * are under way at most 15 s.
  *
  * Handles of its sensors, subscriptions and events stay to be closed; until then they answer SENZA_CLOSED (a
- * subscription after what was queued). Thread-safe; also within a callback of its own.
+ * subscription after what was queued). Its memory is given back when that is done, and every thread that called it
+ * last has called another node, or ended. Thread-safe; also within a callback of its own.
  */
 senza_code senza_node_stop(senza_node node);
 
@@ -1617,8 +1618,7 @@ senza_code senza_node_switch(senza_node node, uint32_t mode, uint32_t *before);
  *
  * `whereis` is called by any thread that looks up, at the same time too; it must neither wait nor call this node.
  * `release`, which may be NULL, is called once with `user` when the registry is not asked any more: when another one
- * takes its place, or when the node was stopped and all handles of its sensors, subscriptions and events were closed.
- * Thread-safe.
+ * takes its place, or when the node is stopped. Thread-safe.
  */
 senza_code senza_node_shadow(senza_node node, senza_existing_whereis whereis, senza_release release, void *user);
 

@@ -124,6 +124,21 @@ pub(crate) unsafe fn text<'a>(text: senza_str, max: usize, what: &'static str) -
     std::str::from_utf8(bytes).map_err(|error| not_utf8(what, error))
 }
 
+/// A text that [`text`] has checked before.
+///
+/// # Safety
+/// [`text`] accepted it, and it is as it was.
+#[inline]
+pub(crate) unsafe fn checked_text<'a>(text: senza_str) -> &'a str {
+    if text.length == 0 {
+        return "";
+    }
+    // SAFETY: neither NULL nor longer than its bound, as it was checked.
+    let bytes = unsafe { std::slice::from_raw_parts(text.data.cast(), text.length) };
+    // SAFETY: it was checked.
+    unsafe { std::str::from_utf8_unchecked(bytes) }
+}
+
 /// For ids: eight bytes at a time without a look at where they lie, which costs short texts more than the bytes.
 #[inline]
 fn is_ascii(bytes: &[u8]) -> bool {

@@ -1,11 +1,9 @@
 //! What a node knows of the cluster: where sensors are, their readings, listings, nodes.
 
-use std::cell::Cell;
 use std::ffi::c_char;
 
 use senza::{AttributeId, SensorId, Whereis};
 use senza_core::NodeName;
-use senza_core::directory::Located;
 use senza_core::reading::NODE_NAME_MAX;
 
 use crate::batch::{self, ITEMS_MAX, senza_batch, senza_memory};
@@ -142,13 +140,6 @@ pub struct senza_node_views {
     pub memory: senza_memory,
 }
 
-thread_local! {
-    /// Room for the answers of many look-ups, used again: at most 24 MiB a thread that asks for as many.
-    static LOCATED: Cell<Vec<Option<Located>>> = const { Cell::new(Vec::new()) };
-    /// The same for what is asked; empty between two calls.
-    static ASKED: Cell<Vec<&'static str>> = const { Cell::new(Vec::new()) };
-}
-
 impl Default for senza_name {
     fn default() -> Self {
         Self { text: [0; SENZA_NAME_SIZE] }
@@ -211,19 +202,13 @@ pub unsafe extern "C" fn senza_locate_many(
         let Some(answers) = answers else {
             return if count == 0 { Ok(()) } else { Err(refuse(senza_code::SENZA_NULL, "located must not be NULL")) };
         };
-        let (mut asked, mut found) = (ASKED.take(), LOCATED.take());
-        for (at, sensor) in sensors.iter().enumerate() {
-            // SAFETY: the header's rule of pointers; what is borrowed is given back below.
-            asked.push(unsafe { text::sensor(*sensor) }.map_err(|fail| fail.within("sensor", at))?);
-        }
-        shared.engine.locate_many(&asked, &mut found);
-        for (answer, located) in answers.iter_mut().zip(&found) {
+        // SAFETY: the header's rule of pointers.
+        let ids = unsafe { text::sensors(sensors) }.map_err(|(at, fail)| fail.within("sensor", at))?;
+        let mut answers = answers.iter_mut();
+        shared.engine.locate_many(ids, |located| {
             let (life, epoch) = located.map_or((SENZA_NOBODY, 0), |located| (located.life.into(), located.epoch));
-            *answer = senza_located { epoch, life, reserved: 0 };
-        }
-        asked.clear();
-        ASKED.set(asked);
-        LOCATED.set(found);
+            answers.next().into_iter().for_each(|answer| *answer = senza_located { epoch, life, reserved: 0 });
+        });
         Ok(())
     })
 }

@@ -364,12 +364,14 @@ fn mode_out(mode: Mode) -> u32 {
 /// are under way at most 15 s.
 ///
 /// Handles of its sensors, subscriptions and events stay to be closed; until then they answer SENZA_CLOSED (a
-/// subscription after what was queued). Thread-safe; also within a callback of its own.
+/// subscription after what was queued). Its memory is given back when that is done, and every thread that called it
+/// last has called another node, or ended. Thread-safe; also within a callback of its own.
 #[unsafe(no_mangle)]
 pub extern "C" fn senza_node_stop(node: senza_node) -> senza_code {
     border::enter(|| {
         let mut held = NODES.remove(node.id)?;
         held.shared.stop();
+        drop(RECENT.take());
         let clock = SystemClock;
         let until = clock.steady() + CALLS.as_micros() as i64;
         let never = crossbeam_channel::never::<()>();
@@ -496,8 +498,7 @@ impl Drop for Registry {
 ///
 /// `whereis` is called by any thread that looks up, at the same time too; it must neither wait nor call this node.
 /// `release`, which may be NULL, is called once with `user` when the registry is not asked any more: when another one
-/// takes its place, or when the node was stopped and all handles of its sensors, subscriptions and events were closed.
-/// Thread-safe.
+/// takes its place, or when the node is stopped. Thread-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn senza_node_shadow(
     node: senza_node,

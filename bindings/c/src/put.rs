@@ -49,13 +49,14 @@ pub struct senza_named_point {
 const PART: usize = 2048;
 
 thread_local! {
-    /// Room for the points of a batch, used again: at most 3 MiB a thread.
+    /// Places for the points of a part, written anew by each: 48 KiB a thread that puts so many.
     static POINTS: Cell<Vec<Point>> = const { Cell::new(Vec::new()) };
-    /// Places for plain points, written anew by each batch: 48 KiB.
-    static PLAIN: Cell<Vec<Point>> = const { Cell::new(Vec::new()) };
-    /// Room for points by ids: at most 5 MiB; empty between two calls.
+    /// The same, for points by ids: 56 KiB; they name nothing between two calls.
     static NAMED: Cell<Vec<NamedPoint<'static>>> = const { Cell::new(Vec::new()) };
 }
+
+const NOTHING: Point = senza_attribute::NONE.point(Value::Bool(false), 0);
+const NOBODY: NamedPoint<'static> = NamedPoint { sensor: "", attribute: "", value: Value::Bool(false), source_time: 0 };
 
 /// A source time as it was given, or now.
 pub(crate) fn now_or(time_us: i64) -> i64 {
@@ -105,25 +106,19 @@ pub unsafe extern "C" fn senza_put_many(
         let points = unsafe { border::list(points, count, SENZA_BATCH_MAX, "points") }?;
         let shared = node::shared(node)?;
         let own = own_bits(&shared);
-        if points.iter().all(|point| point.attribute.node_bits() == own && point.value.is_plain()) {
-            let mut now = None;
-            return put_parts(&shared, &out, points.len(), |part, places| {
-                for (point, place) in points[part].iter().zip(places) {
-                    point.attribute.name(place);
-                    place.source_time = time(point.time_us, &mut now);
-                    point.value.if_plain(|value| place.value = value);
-                }
-            });
+        let mut long = Vec::new();
+        for (at, point) in points.iter().enumerate() {
+            check_node(own, point.attribute, at)?;
+            // SAFETY: the header's rule of pointers.
+            unsafe { value::check(&point.value, &mut long) }.map_err(|fail| fail.within("point", at))?;
         }
-        put_points(&shared, &out, |made| {
-            let mut now = None;
-            for (at, point) in points.iter().enumerate() {
-                // SAFETY: the header's rule of pointers.
-                let value = unsafe { value::value(&point.value) }.map_err(|fail| fail.within("point", at))?;
-                check_node(&shared, point.attribute, at)?;
-                made.push(point.attribute.point(value, time(point.time_us, &mut now)));
+        let (mut long, mut now) = (long.into_iter(), None);
+        put_parts(&shared, &out, points.len(), |part, places| {
+            for (point, place) in points[part].iter().zip(places) {
+                point.attribute.name(place);
+                place.source_time = time(point.time_us, &mut now);
+                point.value.write(&mut place.value, &mut long);
             }
-            Ok(())
         })
     })
 }
@@ -154,7 +149,7 @@ pub unsafe extern "C" fn senza_put_columns(
         let shared = node::shared(node)?;
         let own = own_bits(&shared);
         if let Some(at) = attributes.iter().position(|attribute| attribute.node_bits() != own) {
-            check_node(&shared, attributes[at], at)?;
+            check_node(own, attributes[at], at)?;
         }
         let mut now = None;
         put_parts(&shared, &out, attributes.len(), |part, places| {
@@ -191,17 +186,30 @@ pub unsafe extern "C" fn senza_put_many_by_id(
         // SAFETY: the header's rule of pointers.
         let codes = unsafe { border::list_to_write(codes, count, SENZA_BATCH_MAX, "codes") }?;
         let shared = node::shared(node)?;
-        let mut made = NAMED.take();
-        let mut now = None;
-        made.reserve(points.len());
+        let mut long = Vec::new();
         for (at, point) in points.iter().enumerate() {
             // SAFETY: the header's rule of pointers.
-            unsafe { push_named(&mut made, point, &mut now) }.map_err(|fail| fail.within("point", at))?;
+            unsafe { check(point, &mut long) }.map_err(|fail| fail.within("point", at))?;
         }
-        let refusals = shared.engine.put_many_by_id(&made);
-        // What it borrowed is the caller's again.
-        made.clear();
-        NAMED.set(made);
+        let (mut long, mut now, mut refusals) = (long.into_iter(), None, Vec::new());
+        let mut places = NAMED.take();
+        places.resize(places.len().max(points.len().min(PART)), NOBODY);
+        for (number, part) in points.chunks(PART).enumerate() {
+            for (point, place) in part.iter().zip(&mut places) {
+                // SAFETY: checked above; what is borrowed is given back below.
+                place.sensor = unsafe { border::checked_text(point.sensor) };
+                // SAFETY: as above.
+                place.attribute = unsafe { border::checked_text(point.attribute) };
+                place.source_time = time(point.time_us, &mut now);
+                point.value.write(&mut place.value, &mut long);
+            }
+            let refused = shared.engine.put_many_by_id(&places[..part.len()]);
+            refusals.extend(refused.into_iter().map(|(at, error)| (number * PART + at, error)));
+            places.iter_mut().take(part.len()).for_each(|place| {
+                (place.sensor, place.attribute, place.value) = ("", "", Value::Bool(false));
+            });
+        }
+        NAMED.set(places);
         out.set(refusals.len());
         if let Some(codes) = codes {
             codes.fill(senza_code::SENZA_OK);
@@ -242,17 +250,6 @@ pub unsafe extern "C" fn senza_put_by_id(
     })
 }
 
-/// Has points made and puts them, all or none.
-fn put_points(shared: &Shared, out: &Out<usize>, make: impl FnOnce(&mut Vec<Point>) -> Outcome<()>) -> Outcome<()> {
-    let mut points = POINTS.take();
-    let made = make(&mut points);
-    let refused = if made.is_ok() { shared.engine.put_many(&points) } else { points.len() };
-    points.clear();
-    POINTS.set(points);
-    made?;
-    told(refused, out)
-}
-
 /// Puts `count` points that break no rule, in parts that stay in the cache: `write` writes those of a part, in place.
 fn put_parts(
     shared: &Shared,
@@ -260,17 +257,17 @@ fn put_parts(
     count: usize,
     mut write: impl FnMut(Range<usize>, &mut [Point]),
 ) -> Outcome<()> {
-    let (mut points, mut refused) = (PLAIN.take(), 0);
-    if points.len() < count.min(PART) {
-        points.resize(count.min(PART), senza_attribute::NONE.point(Value::Bool(false), 0));
-    }
+    let (mut points, mut refused) = (POINTS.take(), 0);
+    points.resize(points.len().max(count.min(PART)), NOTHING);
     for begin in (0..count).step_by(PART) {
         let part = begin..count.min(begin + PART);
         let places = &mut points[..part.len()];
         write(part, places);
         refused += shared.engine.put_many(places);
+        // Numbers may stay; what takes memory may not.
+        places.iter_mut().for_each(|place| place.value = Value::Bool(false));
     }
-    PLAIN.set(points);
+    POINTS.set(points);
     told(refused, out)
 }
 
@@ -290,8 +287,8 @@ fn own_bits(shared: &Shared) -> u64 {
 }
 
 #[inline]
-fn check_node(shared: &Shared, attribute: senza_attribute, at: usize) -> Outcome<()> {
-    if attribute.node_bits() == own_bits(shared) {
+fn check_node(own: u64, attribute: senza_attribute, at: usize) -> Outcome<()> {
+    if attribute.node_bits() == own {
         return Ok(());
     }
     Err(refuse(senza_code::SENZA_HANDLE, format!("point {at}: not an attribute of a sensor of this node")))
@@ -302,23 +299,16 @@ fn time(time_us: i64, now: &mut Option<i64>) -> i64 {
     if time_us == SENZA_NOW { *now.get_or_insert_with(|| SystemClock.now()) } else { time_us }
 }
 
+/// Holds a point to its rules; see [`value::check`].
+///
 /// # Safety
-/// `point` is as its type says, for as long as what is made of it is in use.
+/// `point` is as its type says.
 #[inline]
-unsafe fn push_named(
-    made: &mut Vec<NamedPoint<'static>>,
-    point: &senza_named_point,
-    now: &mut Option<i64>,
-) -> Outcome<()> {
+unsafe fn check(point: &senza_named_point, long: &mut Vec<Value>) -> Outcome<()> {
     // SAFETY: as the caller promises.
-    let sensor = unsafe { text::sensor(point.sensor) }?;
+    unsafe { text::sensor(point.sensor) }?;
     // SAFETY: as the caller promises.
-    let attribute = unsafe { text::attribute(point.attribute) }?;
-    let source_time = time(point.time_us, now);
-    let mut push = |value| made.push(NamedPoint { sensor, attribute, value, source_time });
-    if !point.value.if_plain(&mut push) {
-        // SAFETY: as the caller promises.
-        push(unsafe { value::value(&point.value) }?);
-    }
-    Ok(())
+    unsafe { text::attribute(point.attribute) }?;
+    // SAFETY: as the caller promises.
+    unsafe { value::check(&point.value, long) }
 }

@@ -118,7 +118,7 @@ impl senza_attribute {
 
     /// The point that a value of it is.
     #[inline]
-    pub(crate) fn point(self, value: Value, source_time: i64) -> Point {
+    pub(crate) const fn point(self, value: Value, source_time: i64) -> Point {
         let (handle, attribute) = self.parts();
         Point { handle, attribute, value, source_time }
     }
@@ -130,7 +130,7 @@ impl senza_attribute {
     }
 
     #[inline]
-    fn parts(self) -> (Handle, AttributeIndex) {
+    const fn parts(self) -> (Handle, AttributeIndex) {
         let [first, second] = self.id;
         let parts = [(second >> 16) as u32 & 0x7fff, (first >> 32) as u32, first as u32];
         (Handle::from_parts(parts), AttributeIndex::from_number(second as u16))

@@ -7,7 +7,7 @@ use senza_core::reading::{ATTRIBUTE_ID_MAX, NODE_NAME_MAX, SENSOR_ID_MAX, SENSOR
 use senza_core::{AttributeId, NodeName, SensorId, SensorType};
 
 use crate::border;
-use crate::error::Outcome;
+use crate::error::{Fail, Outcome};
 
 /// Text: UTF-8, its length in bytes beside it. It may hold any character, NUL included.
 ///
@@ -67,6 +67,31 @@ pub struct senza_filter {
 pub(crate) unsafe fn sensor<'a>(text: senza_str) -> Outcome<&'a str> {
     // SAFETY: as the caller promises.
     unsafe { border::text(text, SENSOR_ID_MAX, "sensor id") }
+}
+
+/// The id of a sensor that was held to its rules: the same bytes.
+#[repr(transparent)]
+pub(crate) struct SensorText(senza_str);
+
+impl AsRef<str> for SensorText {
+    #[inline]
+    fn as_ref(&self) -> &str {
+        // SAFETY: whoever made it has checked it, and promised that it stays as it is.
+        unsafe { border::checked_text(self.0) }
+    }
+}
+
+/// The ids of sensors, by reference and uncopied; which one breaks a rule, where one does.
+///
+/// # Safety
+/// As [`border::text`], for each.
+pub(crate) unsafe fn sensors(ids: &[senza_str]) -> Result<&[SensorText], (usize, Fail)> {
+    for (at, id) in ids.iter().enumerate() {
+        // SAFETY: as the caller promises.
+        unsafe { sensor(*id) }.map_err(|fail| (at, fail))?;
+    }
+    // SAFETY: the same bytes by its definition, and each was checked.
+    Ok(unsafe { std::slice::from_raw_parts(ids.as_ptr().cast(), ids.len()) })
 }
 
 /// The id of an attribute, by reference.

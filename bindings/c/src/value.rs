@@ -81,25 +81,38 @@ const JSON: u32 = senza_kind::SENZA_JSON as u32;
 impl senza_value {
     /// Whether it lies in its eight bytes.
     #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
+    fn is_plain(&self) -> bool {
         matches!(self.kind, F64 | I64 | BOOL)
     }
 
-    /// Hands a plain one to `take`, and answers whether it is one. Each kind by itself: a value that is written in parts,
-    /// its kind first, and then copied as a whole is one that the core waits for.
+    /// Writes a value that was checked: a plain one itself, of others the next of those that checking made. Each kind by
+    /// itself: a value that is written in parts, its kind first, and then copied as a whole is one that the core waits
+    /// for.
     #[inline(always)]
-    pub(crate) fn if_plain(&self, mut take: impl FnMut(Value)) -> bool {
+    pub(crate) fn write(&self, to: &mut Value, long: &mut impl Iterator<Item = Value>) {
         match self.kind {
             // SAFETY: any eight bytes are a number.
-            F64 => take(Value::F64(unsafe { self.data.f64 })),
+            F64 => *to = Value::F64(unsafe { self.data.f64 }),
             // SAFETY: any eight bytes are an integer.
-            I64 => take(Value::I64(unsafe { self.data.i64 })),
+            I64 => *to = Value::I64(unsafe { self.data.i64 }),
             // SAFETY: any eight bytes are an integer.
-            BOOL => take(Value::Bool(unsafe { self.data.boolean } != 0)),
-            _ => return false,
+            BOOL => *to = Value::Bool(unsafe { self.data.boolean } != 0),
+            _ => long.next().into_iter().for_each(|long| *to = long),
         }
-        true
     }
+}
+
+/// Holds a value to its rules. One that does not lie in eight bytes is made, and added to `long`.
+///
+/// # Safety
+/// `value` is as its type says.
+#[inline]
+pub(crate) unsafe fn check(value: &senza_value, long: &mut Vec<Value>) -> Outcome<()> {
+    if !value.is_plain() {
+        // SAFETY: as the caller promises.
+        long.push(unsafe { self::long(value) }?);
+    }
+    Ok(())
 }
 
 /// The engine's value.
@@ -108,13 +121,13 @@ impl senza_value {
 /// `value` is as its type says.
 #[inline]
 pub(crate) unsafe fn value(value: &senza_value) -> Outcome<Value> {
-    let mut made = None;
-    value.if_plain(|plain| made = Some(plain));
-    match made {
-        Some(plain) => Ok(plain),
+    if !value.is_plain() {
         // SAFETY: as the caller promises.
-        None => unsafe { long(value) },
+        return unsafe { long(value) };
     }
+    let mut made = Value::Bool(false);
+    value.write(&mut made, &mut std::iter::empty());
+    Ok(made)
 }
 
 /// A value that does not lie in eight bytes.

@@ -190,8 +190,6 @@ impl Node {
         let sensors: Vec<Bound<'py, PyAny>> = sensors.try_iter()?.collect::<PyResult<_>>()?;
         let texts: Vec<&str> =
             sensors.iter().map(|sensor| text_of(sensor.cast::<PyString>()?)).collect::<PyResult<_>>()?;
-        let mut located = Vec::with_capacity(texts.len());
-        engine.locate_many(&texts, &mut located);
         // Mostly of few nodes: a name looked up for the sensor before is that of the next.
         let mut last: Option<(u16, Py<PyString>)> = None;
         let mut whereis = |located: Located| {
@@ -203,7 +201,8 @@ impl Node {
             last = Some((located.life, found.node.clone_ref(py)));
             Some(found)
         };
-        let found: Vec<Option<Whereis>> = located.into_iter().map(|located| whereis(located?)).collect();
+        let mut found = Vec::with_capacity(texts.len());
+        engine.locate_many(&texts, |located| found.push(located.and_then(&mut whereis)));
         PyList::new(py, found)
     }
 

@@ -352,11 +352,9 @@ impl Directory {
         self.located(self.key(sensor))
     }
 
-    /// [`locate`](Self::locate) for many sensors at a time, whose waits for memory overlap. Answers in their order,
-    /// into `out`, which is cleared first.
-    pub fn locate_many<S: AsRef<str>>(&self, sensors: &[S], out: &mut Vec<Option<Located>>) {
-        out.clear();
-        out.reserve(sensors.len());
+    /// [`locate`](Self::locate) for many sensors at a time, whose waits for memory overlap: `answer` is told in their
+    /// order.
+    pub fn locate_many<S: AsRef<str>>(&self, sensors: &[S], mut answer: impl FnMut(Option<Located>)) {
         let mut keys: [Key<'_>; TOGETHER] = [Key { id: "", wire: 0, hash: 0 }; TOGETHER];
         let mut places = [0u32; TOGETHER];
         for group in sensors.chunks(TOGETHER) {
@@ -372,7 +370,7 @@ impl Directory {
             let touched =
                 keys.iter().zip(places).map(|(key, place)| self.store(*key).touch_record(place, key.id.len()));
             std::hint::black_box(touched.fold(0, |sum, word| sum ^ word));
-            out.extend(keys.iter().map(|key| self.located(*key)));
+            keys.iter().for_each(|key| answer(self.located(*key)));
         }
     }
 

@@ -182,7 +182,7 @@ impl Handle {
     }
 
     /// The handle that [`parts`](Self::parts) told. Made-up numbers are a stale handle, or by chance one of this table.
-    pub fn from_parts([shard, slot, generation]: [u32; 3]) -> Self {
+    pub const fn from_parts([shard, slot, generation]: [u32; 3]) -> Self {
         Self { shard, slot, generation }
     }
 }
@@ -194,7 +194,7 @@ impl AttributeIndex {
     }
 
     /// The place that a number names. One that the sensor does not have is refused where it is used.
-    pub fn from_number(number: u16) -> Self {
+    pub const fn from_number(number: u16) -> Self {
         Self(number)
     }
 }

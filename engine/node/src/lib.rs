@@ -271,6 +271,8 @@ impl Node {
         if let Some(driver) = self.driver.take() {
             driver.stop();
         }
+        // What is embedded may outlive the node with the engine in hand.
+        self.engine.forget_existing();
     }
 }
 

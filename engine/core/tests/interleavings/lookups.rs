@@ -118,9 +118,9 @@ fn the_index_is_made_anew() {
     let of_b = directory.locate(&ids[standing.start]);
     let (looking, looked_for) = (directory.clone(), ids.clone());
     let looker = thread::spawn(move || {
-        let mut found = Vec::new();
         for _ in 0..LOOKS {
-            looking.locate_many(&looked_for[standing.clone()], &mut found);
+            let mut found = Vec::new();
+            looking.locate_many(&looked_for[standing.clone()], |located| found.push(located));
             assert!(found.iter().all(|at| *at == of_b), "what stands is not found: {found:?}");
         }
     });

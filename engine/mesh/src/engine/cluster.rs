@@ -31,9 +31,9 @@ impl Engine {
         self.directory.locate(sensor)
     }
 
-    /// [`locate`](Self::locate) for many sensors, whose waits for memory overlap; clears `out` first.
-    pub fn locate_many<S: AsRef<str>>(&self, sensors: &[S], out: &mut Vec<Option<Located>>) {
-        self.directory.locate_many(sensors, out);
+    /// [`locate`](Self::locate) for many sensors, whose waits for memory overlap: `answer` is told in their order.
+    pub fn locate_many<S: AsRef<str>>(&self, sensors: &[S], answer: impl FnMut(Option<Located>)) {
+        self.directory.locate_many(sensors, answer);
     }
 
     /// The life behind a number that [`locate`](Self::locate) answered.

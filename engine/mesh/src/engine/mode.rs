@@ -145,6 +145,11 @@ impl Engine {
         self.switch(Mode::Shadow);
     }
 
+    /// Lets go of the embedder's registry: nothing asks it any more, once look-ups under way have returned.
+    pub fn forget_existing(&self) {
+        *self.in_charge.write() = None;
+    }
+
     /// Switches the mode. Leaving the cluster withdraws everything and forgets the others; coming back announces this
     /// node's sensors under the claims they have, so that whoever registered a sensor last owns it. Answers the mode
     /// before.
