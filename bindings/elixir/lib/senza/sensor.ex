@@ -9,7 +9,7 @@ defmodule Senza.Sensor do
 
   alias Senza.{Error, Feed, Native, Reading}
 
-  @opaque t :: reference
+  @opaque t :: {reference, non_neg_integer, non_neg_integer, reference}
 
   @doc "Puts one reading and answers its number; `time` as in `Senza.put/5`."
   @spec put(t, String.t(), Reading.value(), keyword) :: {:ok, pos_integer} | {:error, Error.t()}

@@ -9,7 +9,7 @@ use senza_mesh::clock::{Clock, SystemClock};
 use crate::atoms;
 use crate::faults::{Fault, answer, shown, text};
 use crate::node::running;
-use crate::registrations::sensor_ref;
+use crate::registrations::{self, sensor_ref};
 use crate::value::{self, JSON_AT_ONCE};
 
 /// Bytes of texts, JSON and the like that a normal scheduler takes in one call.
@@ -76,10 +76,12 @@ fn put_by_handle<'a>(
     (value, time): (Term<'a>, Term<'a>),
     (json_max, wait): (usize, bool),
 ) -> Result<Term<'a>, Fault> {
-    let sensor = sensor_ref(sensor)?;
     let attribute = text(attribute, "an attribute's id")?;
     let (value, time) = (value::from_term(value, json_max)?, source_time(time)?);
-    let seq = if wait { sensor.put_wait(attribute, value, time) } else { sensor.put(attribute, value, time) };
+    let seq = match wait {
+        true => sensor_ref(sensor)?.put_wait(attribute, value, time),
+        false => registrations::put(sensor, attribute, value, time),
+    };
     Ok(seq?.encode(env))
 }
 

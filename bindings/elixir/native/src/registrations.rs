@@ -15,8 +15,10 @@ use crate::reaper::let_go;
 use crate::registry::Registered;
 use crate::value::{JSON_AT_ONCE, json_text};
 
-/// What Elixir holds of a registered sensor: its place in the table, so that puts need not find it. It keeps nothing
-/// registered: that the owner's process does.
+/// What is behind the handle of a registered sensor. It keeps nothing registered: that the owner's process does.
+///
+/// Elixir holds `{node, place, generation, reference}`: the numbers say where the sensor lies in the table, so that a put
+/// neither finds it nor follows the reference, which where sensors are many waits for memory twice.
 pub(crate) struct SensorRef {
     running: Arc<Running>,
     sensor: SensorId,
@@ -38,19 +40,10 @@ impl SensorRef {
         (&self.running, &self.sensor, self.epoch)
     }
 
-    /// Puts one reading; `None` is stamped now.
+    /// [`put`](self::put) that waits for readers whose contract asks writers to: blocks.
     ///
     /// # Errors
-    /// `not_registered` where the registration ended, `not_owner` where another node took the sensor over.
-    pub(crate) fn put(&self, attribute: &str, value: Value, time: Option<Micros>) -> Result<Seq, Fault> {
-        let taken = self.running.engine().put_named(self.handle, attribute, value, time);
-        taken.map_err(|error| self.why(error))
-    }
-
-    /// [`put`](Self::put) that waits for readers whose contract asks writers to: blocks.
-    ///
-    /// # Errors
-    /// As [`put`](Self::put).
+    /// As [`put`](self::put).
     pub(crate) fn put_wait(&self, attribute: &str, value: Value, time: Option<Micros>) -> Result<Seq, Fault> {
         let engine = self.running.engine();
         let source_time = time.unwrap_or_else(|| SystemClock.now());
@@ -68,15 +61,38 @@ impl SensorRef {
     }
 }
 
+/// A handle taken apart.
+type Parts<'a> = (Term<'a>, u64, u32, Term<'a>);
+
+#[inline]
+fn parts(term: Term<'_>) -> Result<Parts<'_>, Fault> {
+    term.decode().map_err(|_| no_sensor(term))
+}
+
+#[cold]
+fn no_sensor(term: Term<'_>) -> Fault {
+    Fault::argument(format!("a sensor must be what Senza.register/3 answers, got: {}", shown(term)))
+}
+
 /// The sensor that a term is, while its node is open.
 ///
 /// # Errors
 /// `closed`, or an argument fault where it is no sensor.
-#[inline]
 pub(crate) fn sensor_ref<'a>(term: Term<'a>) -> Result<&'a SensorRef, Fault> {
-    let refuse = || Fault::argument(format!("a sensor must be what Senza.register/3 answers, got: {}", shown(term)));
-    let sensor = term.try_get_resource::<SensorRef>().ok_or_else(refuse)?;
+    let sensor = parts(term)?.3.try_get_resource::<SensorRef>().ok_or_else(|| no_sensor(term))?;
     if sensor.running.is_open() { Ok(sensor) } else { Err(Fault::closed("node")) }
+}
+
+/// Puts one reading of the sensor that a term is; `None` is stamped now.
+///
+/// # Errors
+/// As [`sensor_ref`]; `not_registered` where the registration ended, `not_owner` where another node took it over.
+#[inline]
+pub(crate) fn put(sensor: Term<'_>, attribute: &str, value: Value, time: Option<Micros>) -> Result<Seq, Fault> {
+    let (node, place, generation, _) = parts(sensor)?;
+    let handle = Handle::from_parts([(place >> 32) as u32, place as u32, generation]);
+    let taken = running(node)?.engine().put_named(handle, attribute, value, time);
+    taken.or_else(|error| Err(sensor_ref(sensor)?.why(error)))
 }
 
 fn on_conflict(word: Atom) -> Result<OnConflict, Fault> {
@@ -126,8 +142,10 @@ fn registered<'a>(
         Registered::Here(..) if !handle_wanted => atoms::ok().to_term(env),
         Registered::Here(handle, epoch) => {
             let running = running.clone();
-            let made = SensorRef { running, sensor: sensor.id, handle, epoch, owner };
-            (atoms::ok(), ResourceArc::new(made)).encode(env)
+            let [shard, slot, generation] = handle.parts();
+            let place = u64::from(shard) << 32 | u64::from(slot);
+            let made = ResourceArc::new(SensorRef { running, sensor: sensor.id, handle, epoch, owner });
+            (atoms::ok(), (node, place, generation, made)).encode(env)
         }
         Registered::Already(pid) => (atoms::error(), (atoms::already_registered(), pid)).encode(env),
         Registered::NoProcess => (atoms::error(), atoms::noproc()).encode(env),
