@@ -4,6 +4,7 @@ import argparse
 import datetime
 import json
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ BEGIN, END = "<!-- begin of what benches/run wrote -->", "<!-- end of what bench
 
 def main() -> int:
     args = _arguments()
+    # `benches/run --list | head` ends quietly.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         scenarios = load(BENCHES / "scenarios")
         goals = load_rows(BENCHES / "rows.toml", scenarios)
