@@ -55,7 +55,9 @@ impl Deref for List {
 
 impl Drop for List {
     fn drop(&mut self) {
-        SEEN.set(self.0.take());
+        let seen = self.0.take();
+        // A thread that is ending keeps none.
+        let _kept = SEEN.try_with(|kept| kept.set(seen));
     }
 }
 
@@ -74,7 +76,7 @@ impl Lives {
 
     /// All lives by number. One load where nothing changed since this thread last asked, else one lock.
     pub(super) fn list(&self) -> List {
-        let seen = SEEN.take();
+        let seen = SEEN.try_with(Cell::take).ok().flatten();
         if seen.as_ref().is_some_and(|seen| seen.version == self.version.load(Ordering::Acquire)) {
             return List(seen);
         }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::hash::partition_of;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn life(node: &str, incarnation: u64) -> Life {
     Life { node: NodeName::new(node).unwrap(), incarnation }
@@ -312,4 +313,26 @@ fn every_claim_keeps_its_own_type() {
     for number in 0..3000 {
         assert_eq!(directory.type_of(&format!("s{number}")), Some(kind(number)));
     }
+}
+
+#[test]
+fn a_thread_that_ends_may_still_look_up() {
+    struct Late(Arc<Directory>, std::sync::mpsc::SyncSender<Option<String>>);
+    impl Drop for Late {
+        fn drop(&mut self) {
+            self.1.send(owner_name(&self.0, "s")).unwrap();
+        }
+    }
+    thread_local! {
+        static LATE: std::cell::OnceCell<Late> = const { std::cell::OnceCell::new() };
+    }
+    let (directory, (told, owner)) = (Arc::new(directory()), std::sync::mpsc::sync_channel(1));
+    claim(&directory, "s", false, 1);
+    let ending = std::thread::spawn(move || {
+        // Made before what a look-up keeps for its thread, and so dropped after it.
+        LATE.with(|late| assert!(late.set(Late(directory.clone(), told)).is_ok()));
+        assert_eq!(owner_name(&directory, "s").as_deref(), Some("me"));
+    });
+    ending.join().unwrap();
+    assert_eq!(owner.recv().unwrap().as_deref(), Some("me"));
 }
