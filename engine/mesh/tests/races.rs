@@ -3,7 +3,7 @@
 #![expect(clippy::print_stdout, reason = "seeds are printed")]
 
 use senza_core::{Error, NodeName, SensorId, Value};
-use senza_mesh::engine::{Existing, Happening, Mode, OnConflict};
+use senza_mesh::engine::{Engine, Existing, Happening, Mode, OnConflict};
 use senza_mesh::network::LinkRules;
 use senza_mesh::ownership::Timing;
 use senza_mesh::sim::Cluster;
@@ -336,6 +336,32 @@ fn in_shadow_the_registry_in_charge_answers_and_every_difference_is_counted() {
     cluster.settle();
     assert!(on_a.put("x", Value::I64(1)).is_err(), "back in the cluster, the later claim counts");
     owner_everywhere(&cluster, "twice", Some("b"));
+}
+
+#[test]
+fn a_registry_that_is_let_go_of_may_look_up() {
+    struct Asks(std::sync::Arc<Engine>, std::sync::mpsc::SyncSender<()>);
+    impl Existing for Asks {
+        fn whereis(&self, _: &str) -> Option<NodeName> {
+            None
+        }
+        fn ids(&self) -> Vec<SensorId> {
+            Vec::new()
+        }
+    }
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            self.0.whereis("s");
+            self.1.send(()).unwrap();
+        }
+    }
+    let cluster = Cluster::seed(18).nodes(1);
+    let (engine, (told, let_go)) = (cluster.engine("a").clone(), std::sync::mpsc::sync_channel(2));
+    std::thread::spawn(move || {
+        engine.shadow(std::sync::Arc::new(Asks(engine.clone(), told)));
+        engine.shadow(std::sync::Arc::new(Table(Vec::new())));
+    });
+    let_go.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
 }
 
 // === listings ===

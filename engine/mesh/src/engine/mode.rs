@@ -141,8 +141,10 @@ impl Engine {
 
     /// Gives the look-ups of [`Mode::Shadow`] into the hands of an embedder's registry, and switches to that mode.
     pub fn shadow(&self, existing: Arc<dyn Existing>) {
-        *self.in_charge.write() = Some(existing);
+        let before = self.in_charge.write().replace(existing);
         self.switch(Mode::Shadow);
+        // Under no lock: its end is others' code, and may look up.
+        drop(before);
     }
 
     /// Lets go of the embedder's registry: nothing asks it any more, once look-ups under way have returned.
