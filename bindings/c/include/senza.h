@@ -1574,11 +1574,11 @@ senza_code senza_node_start(const senza_config *config, senza_node *node);
 /**
  * Stops a node in good order: its subscriptions and events end, callbacks are called for the last time, farewell is
  * said to the others. Its sensors are unregistered with it. Blocks until that is done, for calls of other threads that
- * are under way at most 15 s.
+ * wait, or ask a registry of yours, at most 15 s.
  *
  * Handles of its sensors, subscriptions and events stay to be closed; until then they answer SENZA_CLOSED (a
- * subscription after what was queued). Its memory is given back when that is done, and every thread that called it
- * last has called another node, or ended. Thread-safe; also within a callback of its own.
+ * subscription after what was queued). Its memory is given back when they are, and every thread that called this node
+ * last has called another one or this one's handle again, or ended. Thread-safe; also within a callback of its own.
  */
 senza_code senza_node_stop(senza_node node);
 
@@ -1618,7 +1618,7 @@ senza_code senza_node_switch(senza_node node, uint32_t mode, uint32_t *before);
  *
  * `whereis` is called by any thread that looks up, at the same time too; it must neither wait nor call this node.
  * `release`, which may be NULL, is called once with `user` when the registry is not asked any more: when another one
- * takes its place, or when the node is stopped. Thread-safe.
+ * takes its place, or when the node was stopped. It may call senza, but not stop this node. Thread-safe.
  */
 senza_code senza_node_shadow(senza_node node, senza_existing_whereis whereis, senza_release release, void *user);
 

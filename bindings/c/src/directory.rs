@@ -173,6 +173,7 @@ pub unsafe extern "C" fn senza_whereis(node: senza_node, sensor: senza_str, owne
         // SAFETY: the header's rule of pointers.
         let sensor = unsafe { text::sensor(sensor) }?;
         let shared = node::shared(node)?;
+        let _held = shared.hold_for_registry()?;
         let owner = |place: senza_where, epoch, node| senza_owner { place: place as u32, reserved: 0, epoch, node };
         out.set(match shared.engine.whereis(sensor) {
             Whereis::NotFound => owner(senza_where::SENZA_NOWHERE, 0, senza_name::default()),
@@ -247,7 +248,7 @@ pub unsafe extern "C" fn senza_latest(
         // SAFETY: the header's rule of pointers.
         let attribute = unsafe { text::attribute(attribute) }?;
         let shared = node::shared(node)?;
-        let engine = &shared.engine;
+        let (engine, _held) = (&shared.engine, shared.hold_for_registry()?);
         batch.fill(|pile| match engine.latest(sensor, attribute) {
             Some(reading) => {
                 pile.add_readings(std::slice::from_ref(&reading));

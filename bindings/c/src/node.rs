@@ -164,6 +164,14 @@ impl Shared {
         if self.stopped.load(Ordering::Relaxed) { Err(stopped()) } else { Ok(()) }
     }
 
+    /// Holds the node where a look-up may ask a registry of the embedder's: a stop waits for those.
+    pub(crate) fn hold_for_registry(&self) -> Outcome<Option<Arc<Held<Running>>>> {
+        match self.engine.mode() {
+            Mode::Shadow => NODES.hold(self.number).map(Some),
+            Mode::Cluster | Mode::Local => Ok(None),
+        }
+    }
+
     /// Keeps a part until it ends, or the node does.
     pub(crate) fn add(&self, id: u64, part: Part) -> Outcome<()> {
         let mut parts = self.parts.lock();
@@ -234,7 +242,8 @@ pub(crate) fn shared_of_bits(bits: u64) -> Outcome<Recent> {
 }
 
 thread_local! {
-    /// Of the node that this thread called last: counting who is in a call with it would take longer than a put.
+    /// Of the node that this thread called last: counting who is in a call with it would take longer than a put. So a
+    /// stop does not wait for such calls, and what a thread called last stays until it calls another, or ends.
     static RECENT: Cell<Option<Arc<Shared>>> = const { Cell::new(None) };
 }
 
@@ -361,17 +370,16 @@ fn mode_out(mode: Mode) -> u32 {
 
 /// Stops a node in good order: its subscriptions and events end, callbacks are called for the last time, farewell is
 /// said to the others. Its sensors are unregistered with it. Blocks until that is done, for calls of other threads that
-/// are under way at most 15 s.
+/// wait, or ask a registry of yours, at most 15 s.
 ///
 /// Handles of its sensors, subscriptions and events stay to be closed; until then they answer SENZA_CLOSED (a
-/// subscription after what was queued). Its memory is given back when that is done, and every thread that called it
-/// last has called another node, or ended. Thread-safe; also within a callback of its own.
+/// subscription after what was queued). Its memory is given back when they are, and every thread that called this node
+/// last has called another one or this one's handle again, or ended. Thread-safe; also within a callback of its own.
 #[unsafe(no_mangle)]
 pub extern "C" fn senza_node_stop(node: senza_node) -> senza_code {
     border::enter(|| {
         let mut held = NODES.remove(node.id)?;
         held.shared.stop();
-        drop(RECENT.take());
         let clock = SystemClock;
         let until = clock.steady() + CALLS.as_micros() as i64;
         let never = crossbeam_channel::never::<()>();
@@ -379,7 +387,11 @@ pub extern "C" fn senza_node_stop(node: senza_node) -> senza_code {
         while Arc::get_mut(&mut held).is_none() && clock.steady() < until {
             let _timed_out = never.recv_timeout(Duration::from_millis(1));
         }
+        let shared = held.shared.clone();
         drop(held);
+        // Nobody asks it any more, whoever still holds what is left of the node.
+        shared.engine.dismiss();
+        let _recent = RECENT.try_with(Cell::take);
         Ok(())
     })
 }
@@ -498,7 +510,7 @@ impl Drop for Registry {
 ///
 /// `whereis` is called by any thread that looks up, at the same time too; it must neither wait nor call this node.
 /// `release`, which may be NULL, is called once with `user` when the registry is not asked any more: when another one
-/// takes its place, or when the node is stopped. Thread-safe.
+/// takes its place, or when the node was stopped. It may call senza, but not stop this node. Thread-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn senza_node_shadow(
     node: senza_node,

@@ -163,6 +163,45 @@ void handles_may_be_closed_while_others_use_them() {
   CHECK(wrong == 0 && unexpected == 0);
 }
 
+void a_registry_is_let_go_of_when_its_node_stops() {
+  struct Registry {
+    std::atomic<bool> is_slow{false}, is_asked{false};
+    std::atomic<int> released{0};
+  };
+  static Registry registry;
+  const auto whereis = [](void *, senza_str, senza_name *) -> int32_t {
+    registry.is_asked = true;
+    for (int pause = 0; registry.is_slow && pause < 100; pause++) pause_a_little();
+    registry.is_asked = false;
+    return 0;
+  };
+  const auto release = [](void *) {
+    senza_owner owner = SENZA_ZERO;
+    registry.released += senza_whereis(a->handle, str("s"), &owner) == SENZA_OK && !registry.is_asked;
+  };
+  senza_node node = SENZA_ZERO;
+  OK(start_node("c", a->handle, &node));
+  OK(senza_node_shadow(node, whereis, release, nullptr));
+  CHECK(place_of(node, "s") == SENZA_NOWHERE);
+  std::atomic<bool> has_called{false}, may_end{false};
+  std::thread idle([&] {
+    place_of(node, "s");
+    has_called = true;
+    while (!may_end) pause_a_little();
+  });
+  while (!has_called) pause_a_little();
+  registry.is_slow = true;
+  std::thread asking([&] { place_of(node, "s"); });
+  while (!registry.is_asked) pause_a_little();
+  const senza_code stopped = senza_node_stop(node);
+  const int released = registry.released;
+  may_end = true;
+  idle.join();
+  asking.join();
+  OK(stopped);
+  CHECK(released == 1 && registry.released == 1);
+}
+
 void lines_of_the_log_are_given_out() {
   struct Log {
     senza_node node SENZA_ZERO;
@@ -219,6 +258,7 @@ int main() {
   RUN(messages_are_each_threads_own);
   RUN(a_lambda_is_called_and_may_stop_the_node);
   RUN(handles_may_be_closed_while_others_use_them);
+  RUN(a_registry_is_let_go_of_when_its_node_stops);
   RUN(lines_of_the_log_are_given_out);
   return end_tests("smoke.cc");
 }

@@ -272,7 +272,7 @@ impl Node {
             driver.stop();
         }
         // What is embedded may outlive the node with the engine in hand.
-        self.engine.forget_existing();
+        self.engine.dismiss();
     }
 }
 

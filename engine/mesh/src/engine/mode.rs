@@ -147,9 +147,10 @@ impl Engine {
         drop(before);
     }
 
-    /// Lets go of the embedder's registry: nothing asks it any more, once look-ups under way have returned.
-    pub fn forget_existing(&self) {
-        *self.in_charge.write() = None;
+    /// Lets go of the registry in charge, if there is one: a node that ends asks it no more.
+    pub fn dismiss(&self) {
+        let before = self.in_charge.write().take();
+        drop(before);
     }
 
     /// Switches the mode. Leaving the cluster withdraws everything and forgets the others; coming back announces this
