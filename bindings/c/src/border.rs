@@ -3,8 +3,10 @@
 //!
 //! What cannot be told is a pointer that is neither NULL nor good; the header says what each must be.
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
+use std::thread::LocalKey;
 
 use crate::error::{Fail, Outcome, refuse, senza_code};
 use crate::text::senza_str;
@@ -21,6 +23,18 @@ pub(crate) fn enter(call: impl FnOnce() -> Outcome<()>) -> senza_code {
         }
     };
     outcome.remember()
+}
+
+/// Takes what a thread keeps from one call to the next; nothing where the thread is ending and gave that up.
+#[inline]
+pub(crate) fn take<T: Default>(kept: &'static LocalKey<Cell<T>>) -> T {
+    kept.try_with(Cell::take).unwrap_or_default()
+}
+
+/// Keeps it for the thread's next call, unless the thread is ending.
+#[inline]
+pub(crate) fn keep<T>(kept: &'static LocalKey<Cell<T>>, what: T) {
+    let _kept = kept.try_with(|kept| kept.set(what));
 }
 
 fn check_pointer<T>(pointer: *const T, what: &'static str) -> Outcome<()> {

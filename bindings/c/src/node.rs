@@ -228,7 +228,7 @@ pub(crate) fn node_to_wait_with(handle: senza_node) -> Outcome<Arc<Held<Running>
 /// What calls that do not wait need of a node.
 #[inline]
 pub(crate) fn shared(handle: senza_node) -> Outcome<Recent> {
-    let recent = RECENT.take();
+    let recent = border::take(&RECENT);
     if recent.as_ref().is_some_and(|recent| recent.number == handle.id && recent.check().is_ok()) {
         return Ok(Recent(recent));
     }
@@ -262,7 +262,7 @@ impl Deref for Recent {
 impl Drop for Recent {
     #[inline]
     fn drop(&mut self) {
-        RECENT.set(self.0.take());
+        border::keep(&RECENT, self.0.take());
     }
 }
 
@@ -391,7 +391,7 @@ pub extern "C" fn senza_node_stop(node: senza_node) -> senza_code {
         drop(held);
         // Nobody asks it any more, whoever still holds what is left of the node.
         shared.engine.dismiss();
-        let _recent = RECENT.try_with(Cell::take);
+        drop(border::take(&RECENT));
         Ok(())
     })
 }

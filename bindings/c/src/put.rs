@@ -192,7 +192,7 @@ pub unsafe extern "C" fn senza_put_many_by_id(
             unsafe { check(point, &mut long) }.map_err(|fail| fail.within("point", at))?;
         }
         let (mut long, mut now, mut refusals) = (long.into_iter(), None, Vec::new());
-        let mut places = NAMED.take();
+        let mut places = border::take(&NAMED);
         places.resize(places.len().max(points.len().min(PART)), NOBODY);
         for (number, part) in points.chunks(PART).enumerate() {
             for (point, place) in part.iter().zip(&mut places) {
@@ -209,7 +209,7 @@ pub unsafe extern "C" fn senza_put_many_by_id(
                 (place.sensor, place.attribute, place.value) = ("", "", Value::Bool(false));
             });
         }
-        NAMED.set(places);
+        border::keep(&NAMED, places);
         out.set(refusals.len());
         if let Some(codes) = codes {
             codes.fill(senza_code::SENZA_OK);
@@ -257,7 +257,7 @@ fn put_parts(
     count: usize,
     mut write: impl FnMut(Range<usize>, &mut [Point]),
 ) -> Outcome<()> {
-    let (mut points, mut refused) = (POINTS.take(), 0);
+    let (mut points, mut refused) = (border::take(&POINTS), 0);
     points.resize(points.len().max(count.min(PART)), NOTHING);
     for begin in (0..count).step_by(PART) {
         let part = begin..count.min(begin + PART);
@@ -267,7 +267,7 @@ fn put_parts(
         // Numbers may stay; what takes memory may not.
         places.iter_mut().for_each(|place| place.value = Value::Bool(false));
     }
-    POINTS.set(points);
+    border::keep(&POINTS, points);
     told(refused, out)
 }
 

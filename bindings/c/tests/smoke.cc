@@ -202,6 +202,52 @@ void a_registry_is_let_go_of_when_its_node_stops() {
   CHECK(released == 1 && registry.released == 1);
 }
 
+// What a thread calls as it ends, after the library gave up what it keeps for it.
+struct Late {
+  senza_attribute attribute SENZA_ZERO;
+  std::atomic<int> *refused = nullptr;
+  // How many calls are refused.
+  int calls() const {
+    const senza_str sensor = str("late"), x = str("x");
+    const senza_point plain = {attribute, SENZA_NOW, senza_f64(2)}, text = {attribute, SENZA_NOW, senza_text(x)};
+    const senza_named_point named = {sensor, x, SENZA_NOW, senza_f64(3)};
+    const double value = 4;
+    senza_located located = SENZA_ZERO;
+    senza_owner owner = SENZA_ZERO;
+    const senza_code codes[] = {
+        senza_put(attribute, senza_f64(1), SENZA_NOW, nullptr),
+        senza_put_many(a->handle, &plain, 1, nullptr),
+        senza_put_many(a->handle, &text, 1, nullptr),
+        senza_put_columns(a->handle, &attribute, &value, nullptr, 1, nullptr),
+        senza_put_many_by_id(a->handle, &named, 1, nullptr, nullptr),
+        senza_locate_many(a->handle, &sensor, 1, &located),
+        senza_whereis(a->handle, sensor, &owner),
+    };
+    int refused = 0;
+    for (const senza_code code : codes) refused += code != SENZA_OK;
+    return refused;
+  }
+  ~Late() {
+    if (refused != nullptr) *refused = calls();
+  }
+};
+thread_local Late late;
+
+void a_thread_that_ends_may_still_call() {
+  Sensor sensor;
+  senza_attribute attribute = SENZA_ZERO;
+  OK(senza_sensor_register(a->handle, str("late"), nullptr, &sensor.handle));
+  OK(senza_sensor_attribute(sensor.handle, str("x"), &attribute));
+  std::atomic<int> refused{-1}, refused_before{-1};
+  std::thread ending([&] {
+    late.attribute = attribute;
+    late.refused = &refused;
+    refused_before = late.calls();
+  });
+  ending.join();
+  CHECK(refused_before == 0 && refused == 0);
+}
+
 void lines_of_the_log_are_given_out() {
   struct Log {
     senza_node node SENZA_ZERO;
@@ -259,6 +305,7 @@ int main() {
   RUN(a_lambda_is_called_and_may_stop_the_node);
   RUN(handles_may_be_closed_while_others_use_them);
   RUN(a_registry_is_let_go_of_when_its_node_stops);
+  RUN(a_thread_that_ends_may_still_call);
   RUN(lines_of_the_log_are_given_out);
   return end_tests("smoke.cc");
 }
