@@ -13,8 +13,11 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(super) struct Lives {
     /// By number; what look-ups read.
     up: Box<[AtomicBool]>,
-    /// Number 0 is this node. Numbers of forgotten lives are used again.
+    /// Number 0 is this node. Numbers of forgotten lives are used again. Who has a partition may wait for it, so that
+    /// who has it waits for nothing.
     list: Mutex<Entries>,
+    /// Guards changes of `list`; taken before a partition.
+    change: Mutex<()>,
     /// Which version of which list it is: no two lists of this process ever have the same.
     version: AtomicU64,
 }
@@ -71,7 +74,8 @@ impl Lives {
     pub(super) fn new(me: Life) -> Self {
         let up: Box<[AtomicBool]> = (0..LIVES_MAX).map(|at| AtomicBool::new(at == usize::from(ME))).collect();
         let mine = LifeEntry { life: me, forgotten: AtomicBool::new(false) };
-        Self { up, list: Mutex::new(Arc::new(vec![Arc::new(mine)])), version: AtomicU64::new(next_version()) }
+        let list = Mutex::new(Arc::new(vec![Arc::new(mine)]));
+        Self { up, list, change: Mutex::new(()), version: AtomicU64::new(next_version()) }
     }
 
     /// All lives by number. One load where nothing changed since this thread last asked, else one lock.
@@ -102,8 +106,8 @@ impl Lives {
 
     /// Gives a new life a number; `prepare` is called with it before anybody can see it.
     pub(super) fn add(&self, life: &Life, prepare: impl FnOnce(usize)) -> Result<()> {
-        let mut guard = self.list.lock();
-        let mut list = Vec::clone(&guard);
+        let _changing = self.change.lock();
+        let mut list = self.list().to_vec();
         let free = list.iter().position(|entry| entry.life.incarnation == 0 && entry.forgotten.load(Ordering::Acquire));
         let at = free.unwrap_or(list.len());
         if at >= LIVES_MAX {
@@ -115,7 +119,7 @@ impl Lives {
             Some(at) => list[at] = entry,
             None => list.push(entry),
         }
-        self.replace(&mut guard, list);
+        self.replace(list);
         self.set_up(at as u16, true);
         Ok(())
     }
@@ -134,19 +138,20 @@ impl Lives {
 
     /// Frees the numbers of the given lives where they were forgotten.
     pub(super) fn reuse(&self, lives: &[Life]) {
-        let mut guard = self.list.lock();
-        let mut list = Vec::clone(&guard);
+        let _changing = self.change.lock();
+        let mut list = self.list().to_vec();
         for entry in &mut list {
             if lives.contains(&entry.life) && entry.forgotten.load(Ordering::Acquire) {
                 let life = Life { node: NodeName::from_host("free"), incarnation: 0 };
                 *entry = Arc::new(LifeEntry { life, forgotten: AtomicBool::new(true) });
             }
         }
-        self.replace(&mut guard, list);
+        self.replace(list);
     }
 
-    fn replace(&self, guard: &mut Entries, list: Vec<Arc<LifeEntry>>) {
-        *guard = Arc::new(list);
+    fn replace(&self, list: Vec<Arc<LifeEntry>>) {
+        let mut entries = self.list.lock();
+        *entries = Arc::new(list);
         self.version.store(next_version(), Ordering::Release);
     }
 }

@@ -336,3 +336,25 @@ fn a_thread_that_ends_may_still_look_up() {
     ending.join().unwrap();
     assert_eq!(owner.recv().unwrap().as_deref(), Some("me"));
 }
+
+#[test]
+fn a_life_that_comes_keeps_nobody_from_reading_who_has_a_partition() {
+    let (directory, (told, done)) = (Arc::new(directory()), std::sync::mpsc::sync_channel(1));
+    std::thread::spawn(move || {
+        let mut coming = None;
+        directory
+            .claim(&id("s"), &SensorType::default(), false, 1, &mut |change| {
+                let other = directory.clone();
+                coming = Some(std::thread::spawn(move || other.up(&life("b", 1)).unwrap()));
+                // Until it waits for the partition of this claim.
+                let (_kept, never) = std::sync::mpsc::sync_channel::<()>(1);
+                never.recv_timeout(std::time::Duration::from_millis(300)).unwrap_err();
+                // What this thread read last is another directory's.
+                Directory::new(life("x", 1), 7).me();
+                assert!(change.after().unwrap().local);
+            })
+            .unwrap();
+        told.send(coming.unwrap().join().unwrap()).unwrap();
+    });
+    assert!(done.recv_timeout(std::time::Duration::from_secs(20)).unwrap(), "neither waits for the other");
+}
