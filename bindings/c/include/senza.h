@@ -1827,7 +1827,7 @@ senza_code senza_node_views_free(senza_node_views *nodes);
  * the time when they were read, both ends included. Blocks until the owner answered, then SENZA_TIMEOUT.
  *
  * Another node answers by one message: the newest 65,535 at most, and 4 MiB. Older ones are asked for by another call,
- * with `until_us` before the first item's.
+ * with the first item's time as `until_us`: others may share it, and by `seq` those that came already are known.
  *
  * SENZA_NOT_FOUND where nobody owns the sensor, SENZA_ARGUMENT for a range that breaks its rule, which is named; no
  * items where it has no such readings. Thread-safe; a batch is for one thread at a time.

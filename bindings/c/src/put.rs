@@ -45,7 +45,7 @@ pub struct senza_named_point {
     pub value: senza_value,
 }
 
-/// Points of a batch that are put together: 20 KiB.
+/// Points of a batch that are put together: 96 KiB.
 const PART: usize = 2048;
 
 thread_local! {

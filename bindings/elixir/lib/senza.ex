@@ -365,7 +365,8 @@ defmodule Senza do
   end
 
   @doc """
-  Puts many readings, each `{sensor, attribute, value}` or `{sensor, attribute, value, time}`, in the order of the list.
+  Puts many readings, each `{sensor, attribute, value}` or `{sensor, attribute, value, time}`; those of one sensor in the
+  order of the list.
 
   A lock is taken once for all that share it. Those that were refused are answered by their places, counted from 0, and
   the others are taken. Lists of more than 256, or of more than 64 KiB of text and JSON, run on a dirty scheduler.
@@ -406,6 +407,7 @@ defmodule Senza do
   The newest readings of an attribute of a sensor of *any* node, oldest first: its owner is asked.
 
   Options: `last` (how many, default 100), `from` and `to` (each a `t:time/0`), `timeout` (milliseconds, default 5,000).
+  Another node answers by one message: the newest 65,535 readings at most, and 4 MiB.
 
       iex> {:ok, _} = Senza.register("tank")
       iex> for level <- 1..3, do: Senza.put("tank", "level", level)

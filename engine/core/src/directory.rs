@@ -249,7 +249,8 @@ impl Directory {
         self.lives.list().get(usize::from(number)).map(|entry| entry.life.clone()).filter(|life| life.incarnation != 0)
     }
 
-    /// The name of the node of such a life. No lock, and no count of references where the name is short.
+    /// The name of the node of such a life. No count of references where the name is short; a lock, for an instant, where
+    /// lives came or were forgotten since this thread last asked.
     pub fn node_of(&self, number: u16) -> NodeName {
         lives::of(&self.lives.list(), number).node
     }

@@ -15,8 +15,9 @@ use crate::ownership::OwnershipCounts;
 use crate::relay::LinkCounts;
 use crate::transport::LinkTraffic;
 impl Engine {
-    /// Where a sensor is. No lock, no allocation, awaits nothing; one reference count for the name of another node. In
-    /// [`Mode::Shadow`] the registry in charge answers, and is compared.
+    /// Where a sensor is. No allocation, awaits nothing; no lock, but for another node's name one for an instant where
+    /// nodes came or were forgotten since this thread last asked. In [`Mode::Shadow`] the registry in charge answers, and
+    /// is compared.
     pub fn whereis(&self, sensor: &str) -> Whereis {
         let answer = match self.directory.locate(sensor) {
             None => Whereis::NotFound,
