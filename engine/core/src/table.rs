@@ -435,6 +435,13 @@ impl<W: Default> Table<W> {
         shard.find(hash, sensor).map(|slot| shard.view(slot))
     }
 
+    /// The number of the claim under which a sensor is here.
+    pub fn epoch(&self, sensor: &str) -> Option<Epoch> {
+        let (shard_at, hash) = self.place(sensor);
+        let shard = self.shards[shard_at].lock();
+        shard.find(hash, sensor).map(|slot| shard.epoch(slot))
+    }
+
     /// Copies of all sensors of one shard: the step of a walk over all.
     pub fn scan(&self, shard: usize) -> Vec<SensorView> {
         let shard = self.shards[shard].lock();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_core::Stream;
 use senza_core::subscription::{Contract, Pace, Want};
 use senza_core::{Filter, SensorId, Value};
+use senza_mesh::engine::Mode;
 use senza_mesh::handle::{Demands, SensorHandle, Subscriber};
 use senza_mesh::sim::Cluster;
 
@@ -247,4 +248,22 @@ fn a_follower_is_told_that_its_claim_is_over_though_nobody_watched() {
         assert_eq!((demands.is_over(), woken.0.load(Ordering::Relaxed)), (true, 1));
     }
     assert!(moved.demands().unwrap().is_over(), "it was over before");
+}
+
+#[test]
+fn in_shadow_a_follower_goes_on_though_its_claim_is_beaten() {
+    let mut cluster = Cluster::seed(10).nodes(2);
+    let handle = cluster.register("a", "s");
+    handle.put("x", Value::I64(1)).unwrap();
+    cluster.settle();
+    cluster.engine("a").switch(Mode::Shadow);
+    let mut demands = handle.demands().unwrap();
+    let _there = cluster.register("b", "s");
+    cluster.settle();
+    let _watched = watch(&cluster, "a", &Filter::all(), Want::EVERY);
+    assert_eq!(soon(&mut cluster, &mut demands), Some(Some(Want::EVERY)));
+    assert_eq!((handle.put("x", Value::I64(2)), demands.is_over()), (Ok(2), false), "nothing is taken away");
+    cluster.engine("a").switch(Mode::Cluster);
+    cluster.settle();
+    assert!(handle.put("x", Value::I64(3)).is_err() && demands.is_over(), "now the later claim counts");
 }

@@ -71,7 +71,7 @@ fn follow_demand<'a>(env: Env<'a>, node: Term<'a>, sensor: Term<'a>, to: LocalPi
     let followed = || -> Result<Term<'a>, Fault> {
         let (running, sensor) = (running(node)?, SensorId::new(text(sensor, "a sensor's id")?)?);
         // Where it is not here, no claim of this number is.
-        let epoch = running.engine().locate(sensor.as_str()).map_or(0, |found| found.epoch);
+        let epoch = running.engine().view(sensor.as_str()).map_or(0, |view| view.epoch);
         let none = Error::NotFound { sensor: sensor.to_string() };
         follow(env, running, (&sensor, epoch), none, to)
     };

@@ -568,6 +568,10 @@ impl<W> Shard<W> {
     }
 
     /// A copy of what is known of a sensor.
+    pub(super) fn epoch(&self, slot: u32) -> Epoch {
+        self.first.series(slot as usize).epoch
+    }
+
     pub(super) fn view(&self, slot: u32) -> SensorView {
         let entry = &self.slots[slot as usize];
         let own = self.first.series(slot as usize);

@@ -145,10 +145,11 @@ impl Engine {
         self.followers.add(sensor.clone(), epoch, |sensor, epoch| self.see(sensor, epoch))
     }
 
-    /// What is wanted of a sensor, and whether a claim to it is over.
+    /// What is wanted of a sensor, and whether a claim to it is over: one that is beaten stands until it is given up,
+    /// which in [`Mode::Shadow`](super::Mode::Shadow) no claim is.
     pub(super) fn see(&self, sensor: &SensorId, epoch: Epoch) -> Seen {
-        let stands = self.locate(sensor.as_str()).is_some_and(|found| found.life == 0 && found.epoch == epoch);
-        Seen { demand: self.demand(sensor.as_str()), over: !stands }
+        let over = self.table.epoch(sensor.as_str()) != Some(epoch);
+        Seen { demand: self.demand(sensor.as_str()), over }
     }
 
     pub(crate) fn unfollow(&self, id: FollowerId) {
