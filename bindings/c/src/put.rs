@@ -45,8 +45,8 @@ pub struct senza_named_point {
     pub value: senza_value,
 }
 
-/// Points of a batch that are put together: 96 KiB.
-const PART: usize = 2048;
+/// Points of a batch that are put together: as many as the engine sorts at a time, 48 KiB.
+const PART: usize = 1024;
 
 thread_local! {
     /// Places for the points of a part, written anew by each: 48 KiB a thread that puts so many.
