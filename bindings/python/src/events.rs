@@ -8,9 +8,11 @@ use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use senza::Happening;
+use senza_core::Life;
 use senza_core::directory::{Listed, Owner};
 
 use crate::bell::Bell;
+use crate::heals::{RawHeal, raw_heal};
 use crate::node::{Node, Running};
 use crate::process::{Own, refuse_pickle};
 use crate::times::Wait;
@@ -29,8 +31,8 @@ pub(crate) struct Events {
     closed: AtomicBool,
 }
 
-/// What happened, the sensor and its type, its node and epoch, those before.
-type RawEvent = (&'static str, String, String, String, u64, String, u64);
+/// What happened, the sensor and its type, its node and epoch, those before; and of a heal all of it.
+type RawEvent = (&'static str, String, String, String, u64, String, u64, Option<RawHeal>);
 
 #[pymethods]
 impl Events {
@@ -110,7 +112,7 @@ impl Events {
         let new = lost - self.told_lost.swap(lost, Ordering::Relaxed);
         if new > 0 {
             // They came after all that was queued then: told behind what is read now, it is early and not late.
-            events.push(("lost", String::new(), String::new(), String::new(), new, String::new(), 0));
+            events.push(("lost", String::new(), String::new(), String::new(), new, String::new(), 0, None));
         }
         Ok(events)
     }
@@ -120,18 +122,19 @@ fn raw(happening: &Happening) -> RawEvent {
     let none = || (String::new(), 0);
     let of = |kind, listed: &Listed, (before, epoch): (String, u64)| {
         let (sensor, sensor_type) = (listed.sensor.to_string(), listed.sensor_type.to_string());
-        (kind, sensor, sensor_type, listed.owner.life.node.to_string(), listed.owner.epoch, before, epoch)
+        (kind, sensor, sensor_type, listed.owner.life.node.to_string(), listed.owner.epoch, before, epoch, None)
     };
     let owner = |owner: &Owner| (owner.life.node.to_string(), owner.epoch);
-    let node = |kind, name: &senza::NodeName, number| {
-        (kind, String::new(), String::new(), name.to_string(), number, String::new(), 0)
+    let node = |kind, life: &Life, heal| {
+        let (name, none) = (life.node.to_string(), String::new());
+        (kind, none.clone(), none.clone(), name, life.incarnation, none, 0, heal)
     };
     match happening {
         Happening::Registered(listed) => of("registered", listed, none()),
         Happening::Moved { now, previous } => of("moved", now, owner(previous)),
         Happening::Unregistered(listed) => of("unregistered", listed, none()),
-        Happening::Healed(report) => node("healed", &report.node.node, report.total),
-        Happening::NodeUp(life) => node("node_up", &life.node, life.incarnation),
-        Happening::NodeDown(life) => node("node_down", &life.node, life.incarnation),
+        Happening::Healed(report) => node("healed", &report.node, Some(raw_heal(report))),
+        Happening::NodeUp(life) => node("node_up", life, None),
+        Happening::NodeDown(life) => node("node_down", life, None),
     }
 }

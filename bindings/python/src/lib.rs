@@ -11,6 +11,7 @@ mod contract;
 mod demands;
 mod errors;
 mod events;
+mod heals;
 mod node;
 mod process;
 mod reader;

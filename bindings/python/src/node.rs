@@ -16,6 +16,7 @@ use senza_mesh::clock::{Clock, SystemClock};
 
 use crate::columns::{Column, RawValues, Values};
 use crate::contract::{RawFilter, filter};
+use crate::heals::{RawHeal, raw_heal};
 use crate::process::{Own, refuse_pickle, start_node};
 use crate::times::{Wait, micros};
 use crate::value::text_of;
@@ -285,6 +286,11 @@ impl Node {
         let view =
             |node: senza::NodeView| (node.life.node.to_string(), node.life.incarnation, node.sensors, node.local);
         Ok(self.engine()?.nodes().into_iter().map(view).collect())
+    }
+
+    /// The last heals, oldest first.
+    fn heals_raw(&self) -> PyResult<Vec<RawHeal>> {
+        Ok(self.engine()?.heals().iter().map(|report| raw_heal(report)).collect())
     }
 
     /// Unregisters a sensor of this node, whoever registered it. Answers whether it was here.

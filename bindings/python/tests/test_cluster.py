@@ -1,6 +1,7 @@
 """Who owns what: registering, taking over, look-ups, listings, events, settings."""
 
 import pathlib
+import time
 from typing import Any
 
 import pytest
@@ -111,6 +112,33 @@ def test_events_tell_sensors_and_nodes_in_order(a: senza.Node, name: str) -> Non
         assert isinstance(third, senza.Unregistered) and third.epoch == second.epoch
         assert [event.node for event in told if isinstance(event, senza.NodeUp | senza.NodeDown)] == ["c", "c"]
         assert events.take(0) is None
+
+
+def test_heals_tell_which_sensors_two_nodes_had_claimed(a: senza.Node, b: senza.Node, name: str) -> None:
+    with senza.Node("c", connect=a.listening) as c:
+        nodes, told = (a, b, c), [node.events() for node in (a, b, c)]
+        lives = {view.name: view.incarnation for node in nodes for view in node.nodes()}
+        c.mode = "local"
+        wait_for(lambda: all(view.name != "c" for node in (a, b) for view in node.nodes()))
+        with a.register(name) as loser, c.register(name) as winner:
+            before = time.time_ns() // 1000
+            c.mode = "cluster"
+
+            def settled() -> list[tuple[int, senza.Healed]]:
+                heals = [(at, heal) for at, node in enumerate(nodes) for heal in node.heals()]
+                return [(at, heal) for at, heal in heals if any(one.sensor == name for one in heal.duplicates)]
+
+            # Whoever hears of both sets first finds it; the loser lets go as soon as it hears of that.
+            at, heal = wait_for(settled)[0]
+            [duplicate] = heal.duplicates
+            assert (duplicate.sensor, heal.total) == (name, 1)
+            assert duplicate.winner == senza.Claim("c", lives["c"], winner.epoch)
+            assert duplicate.loser == senza.Claim("a", lives["a"], loser.epoch)
+            assert heal.incarnation == lives[heal.node]
+            assert before <= heal.time <= time.time_ns() // 1000
+            assert next(event for event in told[at] if isinstance(event, senza.Healed) and event.total) == heal
+    with pytest.raises(senza.Closed):
+        c.heals()
 
 
 def test_settings_come_from_keywords_mappings_and_files(tmp_path: pathlib.Path) -> None:

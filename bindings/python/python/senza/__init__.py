@@ -38,7 +38,9 @@ from ._errors import (
 from ._native import Listed, Source, Whereis
 from ._node import History, Node, NodeView, Sensor, Series
 from ._streams import (
+    Claim,
     Demands,
+    Duplicate,
     Event,
     Events,
     EventsLost,
@@ -59,10 +61,12 @@ _os.register_at_fork(after_in_child=_native.forked)
 __all__ = [
     "Batch",
     "Busy",
+    "Claim",
     "Closed",
     "Contract",
     "Demand",
     "Demands",
+    "Duplicate",
     "End",
     "Error",
     "Event",

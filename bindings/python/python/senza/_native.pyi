@@ -8,7 +8,7 @@ from typing_extensions import disjoint_base
 
 from ._batch import RawBatch, RawReading
 from ._contract import RawContract, RawFilter, RawWant
-from ._streams import RawEvent
+from ._streams import RawEvent, RawHeal
 from ._values import Columns
 
 __all__ = [
@@ -122,6 +122,7 @@ class Node:
     ) -> tuple[bytes, Columns]: ...
     def page(self, from_: Cursor | None, raw: RawFilter, limit: int) -> tuple[list[Listed], Cursor | None]: ...
     def nodes_raw(self) -> list[tuple[str, int, int, bool]]: ...
+    def heals_raw(self) -> list[RawHeal]: ...
     def __reduce__(self) -> Any: ...
 
 @disjoint_base

@@ -13,7 +13,7 @@ from ._bridge import Callbacks
 from ._contract import Contract, ContractFields, Demand, Filter
 from ._errors import Closed, InvalidConfig, InvalidValue
 from ._native import Cursor, Listed
-from ._streams import Demands, Events, Subscription
+from ._streams import Demands, Events, Healed, Subscription
 from ._times import Time, micros
 from ._values import exact, to_json
 
@@ -213,6 +213,10 @@ class Node(_native.Node):
     def nodes(self) -> list[NodeView]:
         """The nodes that are up, this one first."""
         return [NodeView(*view) for view in self.nodes_raw()]
+
+    def heals(self) -> list[Healed]:
+        """What the last 16 heals settled, oldest first: which sensors two nodes had claimed, and whose they are now."""
+        return [Healed.of_raw(raw) for raw in self.heals_raw()]
 
     def subscribe(
         self,

@@ -10,7 +10,9 @@ from ._bridge import Bridge
 from ._contract import Contract, Demand, Filter, Ledger, RawWant
 
 __all__ = [
+    "Claim",
     "Demands",
+    "Duplicate",
     "Event",
     "Events",
     "EventsLost",
@@ -19,6 +21,7 @@ __all__ = [
     "NodeDown",
     "NodeUp",
     "RawEvent",
+    "RawHeal",
     "Registered",
     "Subscription",
     "Unregistered",
@@ -26,7 +29,9 @@ __all__ = [
 
 _T = TypeVar("_T")
 
-RawEvent = tuple[str, str, str, str, int, str, int]
+RawClaim = tuple[str, int, int]
+RawHeal = tuple[str, int, bool, int, int, list[tuple[str, RawClaim, RawClaim]]]
+RawEvent = tuple[str, str, str, str, int, str, int, RawHeal | None]
 
 
 class _Stream(Generic[_T]):
@@ -181,11 +186,43 @@ class NodeDown(NamedTuple):
     incarnation: int
 
 
-class Healed(NamedTuple):
-    """A node came into reach and its sensors were fetched; so many two nodes had claimed, and that is settled."""
+class Claim(NamedTuple):
+    """A node's claim of a sensor."""
 
     node: str
-    duplicates: int
+    incarnation: int
+    """Which of the node's lives."""
+    epoch: int
+
+
+class Duplicate(NamedTuple):
+    """A sensor that two nodes had claimed. The winner's node owns it."""
+
+    sensor: str
+    winner: Claim
+    loser: Claim
+
+
+class Healed(NamedTuple):
+    """A node came into reach and its sensors were fetched. Those that it and another one had claimed are settled."""
+
+    node: str
+    incarnation: int
+    returned: bool
+    """Whether it had been here before, in this life: a split healed."""
+    time: int
+    """When all that it owns was known here: microseconds since 1970."""
+    total: int
+    """How many sensors two nodes had claimed."""
+    duplicates: tuple[Duplicate, ...]
+    """The first of them, in order of their ids: at most 10,000."""
+
+    @classmethod
+    def of_raw(cls, raw: RawHeal) -> "Healed":
+        """The report that the engine made."""
+        node, incarnation, returned, time, total, duplicates = raw
+        settled = tuple(Duplicate(sensor, Claim(*winner), Claim(*loser)) for sensor, winner, loser in duplicates)
+        return cls(node, incarnation, returned, time, total, settled)
 
 
 class EventsLost(NamedTuple):
@@ -198,7 +235,7 @@ Event = Registered | Moved | Unregistered | NodeUp | NodeDown | Healed | EventsL
 
 
 def _event(raw: RawEvent) -> Event:
-    what, sensor, kind, node, number, previous, before = raw
+    what, sensor, kind, node, number, previous, before, heal = raw
     if what == "registered":
         return Registered(sensor, kind, node, number)
     if what == "moved":
@@ -209,8 +246,8 @@ def _event(raw: RawEvent) -> Event:
         return NodeUp(node, number)
     if what == "node_down":
         return NodeDown(node, number)
-    if what == "healed":
-        return Healed(node, number)
+    if heal is not None:
+        return Healed.of_raw(heal)
     return EventsLost(number)
 
 
