@@ -12,6 +12,7 @@ mod demands;
 mod errors;
 mod events;
 mod heals;
+mod latency;
 mod node;
 mod process;
 mod reader;

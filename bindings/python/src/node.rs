@@ -17,6 +17,7 @@ use senza_mesh::clock::{Clock, SystemClock};
 use crate::columns::{Column, RawValues, Values};
 use crate::contract::{RawFilter, filter};
 use crate::heals::{RawHeal, raw_heal};
+use crate::latency::{RawClock, RawLatency, raw_clocks, raw_latencies};
 use crate::process::{Own, refuse_pickle, start_node};
 use crate::times::{Wait, micros};
 use crate::value::text_of;
@@ -291,6 +292,16 @@ impl Node {
     /// The last heals, oldest first.
     fn heals_raw(&self) -> PyResult<Vec<RawHeal>> {
         Ok(self.engine()?.heals().iter().map(|report| raw_heal(report)).collect())
+    }
+
+    /// How long readings took, hop by hop.
+    fn latencies_raw<'py>(&self, py: Python<'py>) -> PyResult<Vec<RawLatency<'py>>> {
+        Ok(raw_latencies(py, self.engine()?))
+    }
+
+    /// By how much the clocks of the nodes that are up differ from this one's.
+    fn clocks_raw(&self) -> PyResult<Vec<RawClock>> {
+        Ok(raw_clocks(self.engine()?))
     }
 
     /// Unregisters a sensor of this node, whoever registered it. Answers whether it was here.

@@ -4,10 +4,11 @@ import pathlib
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 
 import senza
-from conftest import LIMIT, wait_for
+from conftest import LIMIT, take, wait_for
 
 
 def test_a_sensor_is_registered_while_somebody_holds_it(node: senza.Node) -> None:
@@ -139,6 +140,49 @@ def test_heals_tell_which_sensors_two_nodes_had_claimed(a: senza.Node, b: senza.
             assert next(event for event in told[at] if isinstance(event, senza.Healed) and event.total) == heal
     with pytest.raises(senza.Closed):
         c.heals()
+
+
+def test_latencies_are_told_hop_by_hop(a: senza.Node, name: str) -> None:
+    def seen(node: senza.Node, hop: str, other: str | None = None) -> senza.Latency:
+        """Once all are counted, which is a moment after they were sent or taken."""
+
+        def look() -> senza.Latency | None:
+            found = [one for one in node.latencies() if (one.hop, one.node) == (hop, other)]
+            # A link sends the latest reading of a series once more where it begins meanwhile.
+            return next((one for one in found if one.readings + one.impossible >= 100), None)
+
+        found = wait_for(look)
+        assert found is not None
+        return found
+
+    with senza.Node("c", connect=a.listening) as c, c.register(name) as sensor:
+        assert [(one.hop, one.readings, one.max_us, len(one.histogram)) for one in c.latencies()][:4] == [
+            (hop, 0, 0, 0) for hop in ("source", "queue", "local", "remote")
+        ]
+        sensor.declare("x")
+        with a.subscribe(senza.Filter(sensors=name)) as there:
+            wait_for(lambda: sensor.demand)
+            here = c.subscribe(senza.Filter(sensors=name))
+            for number in range(100):
+                sensor.put("x", number, time=time.time_ns() // 1000 - 1_000_000)
+            take(here, 100)
+            take(there, 100)
+            source = seen(c, "source")
+            assert 990_000 <= source.p50_us <= source.p90_us <= source.p99_us <= source.p999_us <= source.max_us
+            assert source.impossible == 0
+            up_to, readings = source.histogram.up_to_us, source.histogram.readings
+            assert up_to.dtype == readings.dtype == np.uint64 and len(up_to) == len(readings) == len(source.histogram)
+            assert readings.sum() == source.readings == 100 and readings.all() and (up_to[1:] > up_to[:-1]).all()
+            assert up_to[readings.cumsum() >= 50][0] == source.p50_us
+            assert source.histogram == seen(c, "source").histogram and "buckets" in repr(source.histogram)
+            seen_by_two = [seen(c, "owner", "a"), seen(a, "link", "c"), seen(a, "remote")]
+            assert all(one.p50_us < 60_000_000 for one in [seen(c, "queue"), seen(c, "local"), *seen_by_two])
+            wait_for(lambda: "c" in a.clocks() and "a" in c.clocks())
+            # The same clock, of course.
+            assert all(abs(clock.offset_us) <= clock.error_us + 1_000 for clock in (a.clocks()["c"], c.clocks()["a"]))
+    for ask in (c.latencies, c.clocks):
+        with pytest.raises(senza.Closed):
+            ask()
 
 
 def test_settings_come_from_keywords_mappings_and_files(tmp_path: pathlib.Path) -> None:

@@ -35,6 +35,7 @@ from ._errors import (
     StartFailed,
     TimedOut,
 )
+from ._latency import Clock, Histogram, Latency
 from ._native import Listed, Source, Whereis
 from ._node import History, Node, NodeView, Sensor, Series
 from ._streams import (
@@ -62,6 +63,7 @@ __all__ = [
     "Batch",
     "Busy",
     "Claim",
+    "Clock",
     "Closed",
     "Contract",
     "Demand",
@@ -78,12 +80,14 @@ __all__ = [
     "Gap",
     "Healed",
     "HeldOff",
+    "Histogram",
     "History",
     "InvalidConfig",
     "InvalidContract",
     "InvalidId",
     "InvalidPattern",
     "InvalidValue",
+    "Latency",
     "Ledger",
     "Listed",
     "Moved",

@@ -12,6 +12,7 @@ from ._batch import Reading
 from ._bridge import Callbacks
 from ._contract import Contract, ContractFields, Demand, Filter
 from ._errors import Closed, InvalidConfig, InvalidValue
+from ._latency import Clock, Latency
 from ._native import Cursor, Listed
 from ._streams import Demands, Events, Healed, Subscription
 from ._times import Time, micros
@@ -217,6 +218,15 @@ class Node(_native.Node):
     def heals(self) -> list[Healed]:
         """What the last 16 heals settled, oldest first: which sensors two nodes had claimed, and whose they are now."""
         return [Healed.of_raw(raw) for raw in self.heals_raw()]
+
+    def latencies(self) -> list[Latency]:
+        """How long readings took, hop by hop: those of this node's links, and those that its readers took. Counts since
+        the node started, of a link since it was opened; always on."""
+        return [Latency.of_raw(raw) for raw in self.latencies_raw()]
+
+    def clocks(self) -> dict[str, Clock]:
+        """The clocks of the other nodes that are up, by their names, as far as is known."""
+        return {node: Clock(offset, error) for node, offset, error in self.clocks_raw()}
 
     def subscribe(
         self,
