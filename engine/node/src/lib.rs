@@ -20,6 +20,7 @@ pub mod demo;
 pub mod feed;
 pub mod ingest;
 mod load;
+pub mod logged;
 pub mod plain;
 
 use std::sync::Arc;

@@ -3,7 +3,6 @@
 //! Who logs writes a record into a bounded queue and rings: it waits for nobody. What finds the queue full is counted,
 //! and told behind what was queued. While no process asked for it, nothing is written at all.
 
-use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake};
@@ -12,10 +11,8 @@ use crossbeam_channel::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 use rustler::{Atom, Encoder, Env, LocalPid, OwnedEnv, ResourceArc, Term};
 use senza::ConfigError;
-use senza_core::Micros;
-use senza_mesh::clock::{Clock, SystemClock};
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Metadata, Subscriber};
+use senza::logged::{Record, Shown};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::{self, Layer, SubscriberExt};
 use tracing_subscriber::{EnvFilter, Registry, reload};
@@ -32,8 +29,6 @@ const QUEUE_MAX: usize = 1_024;
 const BATCH_MAX: usize = 64;
 /// Messages on their way.
 const WINDOW: u32 = 2;
-/// Bytes of text that a record keeps, all its fields together.
-const TEXT_MAX: usize = 4_096;
 
 static LOG: OnceLock<Result<Log, String>> = OnceLock::new();
 
@@ -52,24 +47,6 @@ struct Desk {
     lost: AtomicU64,
     /// Who is told, if anybody.
     told: RwLock<Option<ResourceArc<Feed>>>,
-}
-
-/// One thing that was logged.
-struct Record {
-    about: &'static Metadata<'static>,
-    time: Micros,
-    thread: Option<String>,
-    message: String,
-    fields: Vec<(&'static str, Shown)>,
-}
-
-/// A field's value.
-enum Shown {
-    Integer(i64),
-    Natural(u64),
-    Float(f64),
-    Bool(bool),
-    Text(String),
 }
 
 // === impl Log ===
@@ -148,7 +125,7 @@ impl Task for Records {
         let lost = desk.lost.load(Ordering::Relaxed);
         let items = env.run(|env| {
             let mut items: Vec<Term<'_>> =
-                desk.queue.try_iter().take(BATCH_MAX).map(|record| record.encode(env)).collect();
+                desk.queue.try_iter().take(BATCH_MAX).map(|logged| record(env, &logged)).collect();
             if lost > self.told_lost {
                 // They came after all that was queued then: told behind what is read now, it is early and not late.
                 items.push((atoms::lost(), lost - self.told_lost).encode(env));
@@ -193,100 +170,22 @@ impl<S: Subscriber> Layer<S> for Logged {
     }
 }
 
-impl Record {
-    fn of(event: &Event<'_>) -> Self {
-        let mut written = Written { message: String::new(), fields: Vec::new(), left: TEXT_MAX };
-        event.record(&mut written);
-        Self {
-            about: event.metadata(),
-            time: SystemClock.now(),
-            thread: std::thread::current().name().map(str::to_owned),
-            message: written.message,
-            fields: written.fields,
-        }
-    }
-}
-
-/// A record's message and fields as they are written, and how many bytes more may be.
-struct Written {
-    message: String,
-    fields: Vec<(&'static str, Shown)>,
-    left: usize,
-}
-
-impl Visit for Written {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let mut text = Bounded { text: String::new(), left: &mut self.left };
-        // An error says that it was cut off, which its last character shows.
-        let _cut_off = write!(text, "{value:?}");
-        let text = text.text;
-        if field.name() == "message" {
-            self.message = text
-        } else {
-            self.fields.push((field.name(), Shown::Text(text)))
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.fields.push((field.name(), Shown::Integer(value)));
-    }
-
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.fields.push((field.name(), Shown::Natural(value)));
-    }
-
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.fields.push((field.name(), Shown::Float(value)));
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.fields.push((field.name(), Shown::Bool(value)));
-    }
-}
-
-/// Text that ends with `…` where there is no room for more of it.
-struct Bounded<'a> {
-    text: String,
-    left: &'a mut usize,
-}
-
-impl Write for Bounded<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() <= *self.left {
-            *self.left -= text.len();
-            self.text.push_str(text);
-            return Ok(());
-        }
-        self.text.push_str(&text[..text.floor_char_boundary(*self.left)]);
-        self.text.push('…');
-        *self.left = 0;
-        Err(fmt::Error)
-    }
-}
-
 // === terms ===
 
 /// Level, time, target, message, fields, file and line, thread.
-impl Encoder for Record {
-    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        let (about, place) = (self.about, (self.about.file(), self.about.line()));
-        (level(*about.level()), self.time, about.target(), &self.message, &self.fields, place, &self.thread).encode(env)
-    }
+fn record<'a>(env: Env<'a>, logged: &Record) -> Term<'a> {
+    let Record { about, time, thread, message, fields } = logged;
+    let fields: Vec<(&str, Term<'a>)> = fields.iter().map(|(name, value)| (*name, shown(env, value))).collect();
+    (level(*about.level()), time, about.target(), message, fields, (about.file(), about.line()), thread).encode(env)
 }
 
-impl Encoder for Shown {
-    fn encode<'a>(&self, env: Env<'a>) -> Term<'a> {
-        match self {
-            Self::Integer(number) => number.encode(env),
-            Self::Natural(number) => number.encode(env),
-            Self::Float(number) => value::float(env, *number),
-            Self::Bool(truth) => truth.encode(env),
-            Self::Text(text) => text.encode(env),
-        }
+fn shown<'a>(env: Env<'a>, value: &Shown) -> Term<'a> {
+    match value {
+        Shown::Integer(number) => number.encode(env),
+        Shown::Natural(number) => number.encode(env),
+        Shown::Float(number) => value::float(env, *number),
+        Shown::Bool(truth) => truth.encode(env),
+        Shown::Text(text) => text.encode(env),
     }
 }
 
