@@ -13,6 +13,7 @@ mod errors;
 mod events;
 mod heals;
 mod latency;
+mod log;
 mod node;
 mod process;
 mod reader;
@@ -30,6 +31,8 @@ mod _native {
     use super::demands::Demands;
     #[pymodule_export]
     use super::events::Events;
+    #[pymodule_export]
+    use super::log::Log;
     #[pymodule_export]
     use super::node::{Cursor, Listed, Node, Whereis};
     #[pymodule_export]

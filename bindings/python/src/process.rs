@@ -50,10 +50,13 @@ impl<T> Own<T> {
     /// `Forked` in a child of that process.
     #[inline]
     pub(crate) fn get(&self) -> PyResult<&T> {
-        match &self.inner {
-            Some(inner) if !self.is_foreign() => Ok(inner),
-            _ => Err(errors::forked("this object is of the process that this one was forked from")),
-        }
+        self.here().ok_or_else(|| errors::forked("this object is of the process that this one was forked from"))
+    }
+
+    /// The same for who must not enter the interpreter.
+    #[inline]
+    pub(crate) fn here(&self) -> Option<&T> {
+        self.inner.as_ref().filter(|_| !self.is_foreign())
     }
 
     /// Whether it is of a process that this one was forked from.

@@ -95,6 +95,33 @@ def test_a_forked_child_is_refused_and_ends() -> None:
     assert done.stdout == "parent goes on\n" and done.returncode == 0, done.stderr
 
 
+def test_logs_end_with_the_program_and_stay_with_its_process() -> None:
+    program = """
+        import logging, os, sys
+        import senza
+        logging.basicConfig(stream=sys.stdout, format="%(name)s %(message)s", level=logging.INFO)
+        senza.start_logging()
+        child = os.fork()
+        if child == 0:
+            refused = 0
+            for use in (senza.start_logging, senza.stop_logging, senza.start_logging):
+                try:
+                    use()
+                except senza.Forked:
+                    refused += 1
+            with senza.Node("child", mode="local") as node, node.register("s") as sensor:
+                sensor.put("x", 1)
+            sys.exit(refused)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 3, status
+        node = senza.Node("parent")
+        node.mode = "local"
+    """
+    done = run(program)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout == "senza.senza_mesh.engine.mode mode switched from=cluster to=local\n"
+
+
 def test_a_child_of_a_process_without_nodes_has_its_own() -> None:
     program = """
         import os, sys

@@ -36,6 +36,7 @@ from ._errors import (
     TimedOut,
 )
 from ._latency import Clock, Histogram, Latency
+from ._log import start_logging, stop_logging
 from ._native import Listed, Source, Whereis
 from ._node import History, Node, NodeView, Sensor, Series
 from ._streams import (
@@ -111,4 +112,6 @@ __all__ = [
     "Unregistered",
     "Whereis",
     "__version__",
+    "start_logging",
+    "stop_logging",
 ]

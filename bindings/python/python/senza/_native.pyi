@@ -9,6 +9,7 @@ from typing_extensions import disjoint_base
 from ._batch import RawBatch, RawReading
 from ._contract import RawContract, RawFilter, RawWant
 from ._latency import RawLatency
+from ._log import RawRecord
 from ._streams import RawEvent, RawHeal
 from ._values import Columns
 
@@ -19,6 +20,7 @@ __all__ = [
     "Demands",
     "Events",
     "Listed",
+    "Log",
     "Node",
     "Reader",
     "Sensor",
@@ -215,6 +217,24 @@ class Demands:
     def take_raw(self, timeout: float | None = None) -> tuple[RawWant | None] | None: ...
     def poll_raw(self, bell: Bell, token: int) -> tuple[RawWant | None] | None: ...
     def close_raw(self) -> None: ...
+    def __reduce__(self) -> Any: ...
+
+@final
+class Log:
+    """What is logged from its making on, until it is closed or another one is made."""
+
+    def __new__(cls, filter: str, /) -> Self: ...
+    def change(self, filter: str, /) -> None:
+        """Has what passes another filter told from now on."""
+
+    def poll(self, bell: Bell, token: int) -> tuple[list[RawRecord], int]:
+        """What was logged since, at most 64 records, and how many more were dropped: those come after what is queued.
+        Where it is nothing, `bell` rings for `token` when there is something. What the calling thread logs is left out
+        from then on."""
+
+    def close(self) -> None:
+        """Ends it; what is queued can still be polled."""
+
     def __reduce__(self) -> Any: ...
 
 @final
