@@ -224,14 +224,15 @@ impl Subscription {
     /// the time-out. Answers false when closed and drained.
     pub fn wait(&self, timeout: Duration, blocked: bool) -> bool {
         let mut queue = self.queue.lock();
-        let must_wait = queue.must_wait(blocked);
-        if fault::is_on(Fault::LookThenWait) {
-            drop(queue);
-            queue = self.queue.lock();
-        }
-        if must_wait {
+        if queue.must_wait(blocked) {
+            if fault::is_on(Fault::LookThenWait) {
+                drop(queue);
+                queue = self.queue.lock();
+                self.ready.wait_for(&mut queue, timeout);
+            }
             queue.set_waiter(if blocked { Waiter::ForNudge } else { Waiter::ForAny });
-            self.ready.wait_for(&mut queue, timeout);
+            // Of two writers that wake a reader, the second may find it in its next wait.
+            self.ready.wait_while_for(&mut queue, |queue| queue.must_wait(blocked), timeout);
             queue.set_waiter(Waiter::None);
         }
         queue.waited()

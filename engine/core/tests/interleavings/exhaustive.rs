@@ -50,6 +50,23 @@ fn an_offer_wakes_a_reader_that_waits() {
 }
 
 #[test]
+fn a_wait_for_a_reading_ends_with_one() {
+    // Too many schedules for all of them.
+    explore(|| {
+        let queue = queue(Contract::default());
+        let (one, two) = (queue.clone(), queue.clone());
+        thread::spawn(move || offer(&one, 1));
+        thread::spawn(move || [2, 3].map(|seq| offer(&two, seq)));
+        let (mut taken, mut seen) = (Taken::default(), 0);
+        while seen < 3 {
+            assert!(queue.wait(FOREVER, false));
+            assert!(queue.take(&mut taken, 3) && !taken.is_empty(), "a wait ended with nothing");
+            seen += taken.len();
+        }
+    });
+}
+
+#[test]
 fn an_offer_wakes_a_future_that_waits() {
     exhaust(|| {
         let queue = queue(Contract::default());
