@@ -556,6 +556,15 @@ typedef struct {
    */
   size_t zenoh_count;
   /**
+   * Attributes, of all sensors of this node, of which no contract may leave a reading out: an ECG, a button. What
+   * overflows is dropped and told all the same.
+   */
+  const senza_str *lossless;
+  /**
+   * How many, at most 4,096.
+   */
+  size_t lossless_count;
+  /**
    * Most sensors of this node; 1 to 100,000,000, default 10,000,000.
    */
   uint64_t sensors_max;

@@ -11,14 +11,15 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use senza::{Config, Engine, Existing, Mode, Node, SensorId, SubscriberView};
+use senza::{AttributeId, Config, Engine, Existing, Mode, Node, SensorId, SubscriberView};
 use senza_core::NodeName;
+use senza_core::reading::ATTRIBUTE_ID_MAX;
 use senza_mesh::clock::{Clock, SystemClock};
 
 use crate::batch::{self, senza_memory};
 use crate::border;
 use crate::directory::senza_name;
-use crate::error::{Outcome, refuse, senza_code};
+use crate::error::{Fail, Outcome, refuse, senza_code};
 use crate::handles::{Brief, Handles, Held, Kind};
 use crate::text::{self, senza_str};
 
@@ -73,6 +74,11 @@ pub struct senza_config {
     pub zenoh: *const senza_setting,
     /// How many, at most 1,024.
     pub zenoh_count: usize,
+    /// Attributes, of all sensors of this node, of which no contract may leave a reading out: an ECG, a button. What
+    /// overflows is dropped and told all the same.
+    pub lossless: *const senza_str,
+    /// How many, at most 4,096.
+    pub lossless_count: usize,
     /// Most sensors of this node; 1 to 100,000,000, default 10,000,000.
     pub sensors_max: u64,
     /// Most attributes of one sensor; 1 to 65,535, default 1,024.
@@ -122,6 +128,7 @@ const NODES_MAX: usize = 255;
 /// Bits of a node's number that are its place and the uses of the place: what an attribute's handle holds of it.
 pub(crate) const NODE_BITS: u32 = 33;
 const PATH_MAX: usize = 1024;
+const LOSSLESS_MAX: usize = 4096;
 /// How long a stop waits for calls of other threads that are under way.
 const CALLS: Duration = Duration::from_secs(15);
 
@@ -278,8 +285,11 @@ pub unsafe extern "C" fn senza_node_start(config: *const senza_config, node: *mu
         // SAFETY: the header's rule of pointers.
         let out = unsafe { border::out(node, "node") }?;
         // SAFETY: the header's rule of pointers, for what the settings point to.
+        let lossless = unsafe { lossless(config) }?;
+        // SAFETY: the same.
         let config = unsafe { settings(config) }?;
         let node = Node::start(config)?;
+        node.engine().mark_lossless(lossless);
         let held = NODES.insert(|number| {
             let (stopped, parts) = (AtomicBool::new(false), Mutex::default());
             let (engine, name) = (node.engine().clone(), senza_name::of(node.name()));
@@ -348,6 +358,16 @@ unsafe fn settings(config: &senza_config) -> Outcome<Config> {
     }
     made.check(config.insecure != 0).map_err(|error| refuse(senza_code::SENZA_ARGUMENT, error.to_string()))?;
     Ok(made)
+}
+
+/// # Safety
+/// What `config` points to is as its type says.
+unsafe fn lossless(config: &senza_config) -> Outcome<Vec<AttributeId>> {
+    let list = (config.lossless, config.lossless_count);
+    // SAFETY: as the caller promises.
+    let texts = unsafe { text::texts(list, (LOSSLESS_MAX, ATTRIBUTE_ID_MAX), "lossless") }?;
+    let id = |(at, text)| AttributeId::new(text).map_err(|error| Fail::from(error).within("lossless", at));
+    texts.into_iter().enumerate().map(id).collect()
 }
 
 fn mode(mode: u32) -> Outcome<Mode> {

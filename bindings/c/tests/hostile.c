@@ -195,6 +195,8 @@ static senza_code call(struct thread *t) {
       config.connect = one_in(t, 2) ? NULL : texts;
       config.connect_count = any_count(t, 2000);
       config.zenoh_count = any_count(t, 2);
+      config.lossless = one_in(t, 2) ? NULL : texts;
+      config.lossless_count = any_count(t, 4500);
       config.lease_ms = 1; /* out of its range: none starts */
       return senza_node_start(POINTER(senza_config, &config), POINTER(senza_node, (senza_node *)number));
     }

@@ -319,6 +319,40 @@ static void contracts_are_kept_or_refused_by_name(void) {
   CODE(SENZA_NULL, senza_subscribe(a, &filter, NULL, &reader));
 }
 
+static void lossless_attributes_have_nothing_left_out(void) {
+  enum { READINGS = 10 };
+  senza_node c;
+  senza_config config = SENZA_ZERO;
+  const senza_str lossless[] = {senza_s("button"), senza_s("ecg")};
+  config.name = senza_s("c");
+  config.mode = SENZA_LOCAL;
+  config.lossless = lossless;
+  config.lossless_count = 2;
+  OK(senza_node_start(&config, &c));
+  senza_sensor sensor;
+  senza_subscription reader;
+  senza_contract latest = SENZA_ZERO;
+  senza_batch batch = SENZA_ZERO;
+  latest.want.pace = SENZA_LATEST;
+  OK(senza_sensor_register(c, senza_s("s"), NULL, &sensor));
+  OK(senza_subscribe(c, NULL, &latest, &reader));
+  for (int number = 0; number < READINGS; number++) {
+    OK(senza_sensor_put(sensor, senza_s("x"), senza_i64(number), SENZA_NOW, NULL));
+    OK(senza_sensor_put(sensor, senza_s("button"), senza_i64(number), SENZA_NOW, NULL));
+  }
+  OK(senza_subscription_poll(reader, 0, limit_ms(), &batch));
+  int pressed = 0, others = 0;
+  for (size_t at = 0; at < batch.count; at++) {
+    if (!is_text(batch.items[at].series->attribute, "button")) others++;
+    else CHECK(batch.items[at].what == SENZA_READING && batch.items[at].value.data.i64 == pressed++);
+  }
+  CHECK(pressed == READINGS && others == 1);
+  OK(senza_batch_free(&batch));
+  OK(senza_subscription_close(reader));
+  OK(senza_sensor_close(sensor));
+  OK(senza_node_stop(c));
+}
+
 struct called {
   atomic_int readings, ends, last;
   senza_subscription own;
@@ -765,6 +799,15 @@ static void settings_are_refused_by_name(void) {
   config.mode = SENZA_SHADOW;
   CODE(SENZA_ARGUMENT, senza_node_start(&config, &node));
   config.mode = 0;
+  senza_str lossless[] = {senza_s("button"), senza_s("")};
+  config.lossless = lossless;
+  config.lossless_count = 2;
+  CODE(SENZA_LENGTH, senza_node_start(&config, &node));
+  SAYS("lossless 1: attribute id");
+  config.lossless_count = 4097;
+  CODE(SENZA_LENGTH, senza_node_start(&config, &node));
+  SAYS("lossless");
+  config.lossless_count = 0;
   CODE(SENZA_NULL, senza_node_start(&config, NULL));
   SAYS("node must not be NULL");
   senza_texts endpoints = SENZA_ZERO;
@@ -809,6 +852,7 @@ int main(void) {
   RUN(batches_are_put_by_attribute_column_and_id);
   RUN(what_overflows_is_told_as_a_gap);
   RUN(contracts_are_kept_or_refused_by_name);
+  RUN(lossless_attributes_have_nothing_left_out);
   RUN(callbacks_come_until_the_last_one);
   RUN(a_subscription_changes_what_it_follows);
   RUN(listings_are_complete_and_say_so);
