@@ -458,7 +458,7 @@ defmodule Senza do
   | `heartbeat_ms` | what was left out is delivered all the same after so long |
   | `overflow` | `:drop_oldest` (the default), `:drop_newest`, `:conflate`, `:close`, `{:block, ms}` |
   | `queue_max` | readings that wait at most, default 65,536 |
-  | `start` | `:live` (the default), `:latest`, `{:last, count}`, `{:since, time}` |
+  | `start` | `:live` (the default), `:latest`, `{:last, count}`, `{:since, time}`; of other nodes' series 4,096 at most |
   | `window`, `batch_max` | batches on their way, default 4; readings of one, default 1,024 |
   | `format` | what a reading is: `:tuple` (the default), `:struct`, `:measurement` |
   | `to` | another process that gets the messages |

@@ -109,7 +109,8 @@ class Contract:
     queue_max: int = 65_536
     """Most queued readings; 1 to 16,777,216."""
     start: "Literal['live', 'latest'] | int | datetime" = "live"
-    """Live only; or first the latest reading of each series; or the newest so many; or those since a time."""
+    """Live only; or first the latest reading of each series; or the newest so many; or those since a time: of another
+    node's series the newest 4,096 at most."""
 
     def raw(self) -> RawContract:
         """As the engine takes it."""

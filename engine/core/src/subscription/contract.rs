@@ -110,10 +110,12 @@ pub enum Start {
     Live,
     /// With the latest reading of every series, then live, without a gap or a duplicate between.
     Latest,
-    /// With the newest so many readings of every series that are kept, then live, without a gap or a duplicate between.
-    /// What is live waits until the owner's answer is here. Sensors of nodes that come later begin with the latest.
+    /// With the newest so many readings of every series that are kept, of another node's 4,096 at most, then live,
+    /// without a gap or a duplicate between. What is live waits until the owner's answer is here. Sensors of nodes that
+    /// come later begin with the latest.
     Last(u32),
-    /// With the readings of every series that are kept since then, microseconds since 1970; else the same.
+    /// With the readings of every series that are kept since then, microseconds since 1970, of another node's the
+    /// newest 4,096 at most; else the same.
     Since(Micros),
 }
 
