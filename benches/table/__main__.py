@@ -18,8 +18,6 @@ BEGIN, END = "<!-- begin of what benches/run wrote -->", "<!-- end of what bench
 
 def main() -> int:
     args = _arguments()
-    # `benches/run --list | head` ends quietly.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         scenarios = load(BENCHES / "scenarios")
         goals = load_rows(BENCHES / "rows.toml", scenarios)
@@ -28,6 +26,8 @@ def main() -> int:
         print(f"benches/run: {wrong}", file=sys.stderr)
         return 2
     if args.list:
+        # `benches/run --list | head` ends quietly. Who measures is told of a pipe that broke instead.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         return _list(wanted, goals)
     about = record.machine()
     name = args.machine or record.machine_name(about)

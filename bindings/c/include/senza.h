@@ -1719,7 +1719,8 @@ senza_code senza_sensor_await_demand(senza_sensor sensor, uint32_t timeout_ms, s
 senza_code senza_put(senza_attribute attribute, senza_value value, int64_t time_us, uint64_t *seq);
 
 /**
- * Puts many readings of a node's sensors: a run of points of one shard costs one lock. Order is kept per series.
+ * Puts many readings of a node's sensors: those of one shard share a lock, wherever in the batch they stand. Order is
+ * kept per sensor.
  *
  * A point that breaks a rule (a value's kind or size, an attribute of another node) refuses the whole batch: nothing
  * is put, and the message names the point. Points of sensors that were unregistered or taken over are left out: the

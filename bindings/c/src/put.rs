@@ -51,7 +51,7 @@ const PART: usize = 1024;
 thread_local! {
     /// Places for the points of a part, written anew by each: 48 KiB a thread that puts so many.
     static POINTS: Cell<Vec<Point>> = const { Cell::new(Vec::new()) };
-    /// The same, for points by ids: 56 KiB; they name nothing between two calls.
+    /// The same, for points by ids: 64 KiB; they name nothing between two calls.
     static NAMED: Cell<Vec<NamedPoint<'static>>> = const { Cell::new(Vec::new()) };
 }
 
@@ -86,7 +86,8 @@ pub unsafe extern "C" fn senza_put(
     })
 }
 
-/// Puts many readings of a node's sensors: a run of points of one shard costs one lock. Order is kept per series.
+/// Puts many readings of a node's sensors: those of one shard share a lock, wherever in the batch they stand. Order is
+/// kept per sensor.
 ///
 /// A point that breaks a rule (a value's kind or size, an attribute of another node) refuses the whole batch: nothing
 /// is put, and the message names the point. Points of sensors that were unregistered or taken over are left out: the

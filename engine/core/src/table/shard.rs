@@ -567,11 +567,12 @@ impl<W> Shard<W> {
         found.iter().map(|sample| sample.reading(self.description(at))).collect()
     }
 
-    /// A copy of what is known of a sensor.
+    /// The number of the claim that a sensor is here under.
     pub(super) fn epoch(&self, slot: u32) -> Epoch {
         self.first.series(slot as usize).epoch
     }
 
+    /// A copy of what is known of a sensor.
     pub(super) fn view(&self, slot: u32) -> SensorView {
         let entry = &self.slots[slot as usize];
         let own = self.first.series(slot as usize);

@@ -1,4 +1,4 @@
-//! One queue between two tasks, under every schedule there is.
+//! One queue between two tasks, under every schedule there is; between three, under some.
 
 use std::sync::Arc;
 
